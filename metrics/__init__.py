@@ -1,0 +1,91 @@
+"""
+Count what the pool does and show it to Prometheus.
+
+The ground floor: every other room may count through it, and it imports none of them.
+
+    from metrics import SANDBOX_RUNS, SandboxOperation, SandboxOutcome
+
+    SANDBOX_RUNS.labels(operation=SandboxOperation.PROBE, outcome=SandboxOutcome.OK).inc()
+"""
+
+from __future__ import annotations
+
+from metrics.instruments import (
+    BLOB_STORE_WEAKNESS,
+    INTEGRITY_ERRORS,
+    JOB_SECONDS,
+    JOBS_CLAIMED,
+    JOBS_ENDED,
+    LEASES_LOST,
+    NUDGES,
+    OPENED_BYTES,
+    PROVIDER_CALLS,
+    REGISTRY,
+    REWRAPPED,
+    ROTATION_SECONDS,
+    ROTATIONS,
+    SANDBOX_RUNS,
+    SANDBOX_SECONDS,
+    SEALED_BYTES,
+    SHRED_LAG_SECONDS,
+    STEP_SECONDS,
+    SWEEP_ACTIONS,
+    SWEEP_LAST_SUCCESS,
+    SWEEP_SECONDS,
+    SWEEPS,
+    UNDECODABLE_MESSAGES,
+    ZYGOTE_RESTARTS,
+    BlobStoreWeakness,
+    CallOutcome,
+    ClaimResult,
+    JobOutcome,
+    NudgeSource,
+    ObjectClassLabel,
+    RotationOutcome,
+    SandboxOperation,
+    SandboxOutcome,
+    Step,
+    SweepAction,
+    SweepOutcome,
+    register_providers,
+)
+
+__all__ = [
+    "BLOB_STORE_WEAKNESS",
+    "INTEGRITY_ERRORS",
+    "JOBS_CLAIMED",
+    "JOBS_ENDED",
+    "JOB_SECONDS",
+    "LEASES_LOST",
+    "NUDGES",
+    "OPENED_BYTES",
+    "PROVIDER_CALLS",
+    "REGISTRY",
+    "REWRAPPED",
+    "ROTATIONS",
+    "ROTATION_SECONDS",
+    "SANDBOX_RUNS",
+    "SANDBOX_SECONDS",
+    "SEALED_BYTES",
+    "SHRED_LAG_SECONDS",
+    "STEP_SECONDS",
+    "SWEEPS",
+    "SWEEP_ACTIONS",
+    "SWEEP_LAST_SUCCESS",
+    "SWEEP_SECONDS",
+    "UNDECODABLE_MESSAGES",
+    "ZYGOTE_RESTARTS",
+    "BlobStoreWeakness",
+    "CallOutcome",
+    "ClaimResult",
+    "JobOutcome",
+    "NudgeSource",
+    "ObjectClassLabel",
+    "RotationOutcome",
+    "SandboxOperation",
+    "SandboxOutcome",
+    "Step",
+    "SweepAction",
+    "SweepOutcome",
+    "register_providers",
+]
