@@ -1,0 +1,125 @@
+"""
+Read retention policies: when each class of object is shredded, and who may see the data until then.
+
+    policy = load_policies()["process-and-forget"]
+    deadline = datetime.now(UTC) + policy.upload.latest
+
+A policy is a TOML file; `policies/process-and-forget.toml` in this package is the default one, with every field.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from storage.errors import StoreConfigError
+from storage.names import ObjectClass
+
+_DAY = 86_400
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class UploadRetention(_Strict):
+    """How long uploads and parameters live: until the job ends, and in any case `latest_seconds` after submit."""
+
+    shred: Literal["job-end"] = "job-end"
+    latest_seconds: Annotated[int, Field(ge=1, le=30 * _DAY)]
+
+    @property
+    def latest(self) -> timedelta:
+        """The longest life of an upload, counted from submit."""
+        return timedelta(seconds=self.latest_seconds)
+
+
+class OutputRetention(_Strict):
+    """How long outputs live, counted from when each was made."""
+
+    latest_seconds: Annotated[int, Field(ge=1, le=366 * _DAY)]
+
+    @property
+    def latest(self) -> timedelta:
+        """The longest life of an output."""
+        return timedelta(seconds=self.latest_seconds)
+
+
+class PolicyLimits(_Strict):
+    """What a job under this policy may bring: the size of an upload in bytes, the length of a prompt in characters."""
+
+    upload_bytes: Annotated[int, Field(ge=1, le=1 << 40)] = 64 << 20
+    prompt_characters: Annotated[int, Field(ge=0, le=100_000)] = 4000
+
+
+class RetentionPolicy(_Strict):
+    """One retention policy. `providers` is `None` if every provider may see the data."""
+
+    name: _Name
+    title: Annotated[str, Field(min_length=1, max_length=120)]
+    upload: UploadRetention
+    output: OutputRetention
+    pending_seconds: Annotated[int, Field(ge=1, le=_DAY)] = 900
+    providers: Annotated[tuple[_Name, ...] | None, Field(strict=False)] = None
+    limits: PolicyLimits = PolicyLimits()
+
+    @property
+    def pending(self) -> timedelta:
+        """How long a key may live before its job is recorded."""
+        return timedelta(seconds=self.pending_seconds)
+
+    def allows(self, provider: str) -> bool:
+        """Say whether *provider* may see data under this policy."""
+        return self.providers is None or provider in self.providers
+
+
+def load_policies(extra_dir: Path | None = None) -> dict[str, RetentionPolicy]:
+    """
+    Read the policies of this package, then those in *extra_dir*, which may replace them by name.
+
+    Raises:
+        StoreConfigError: A file cannot be read or is wrong: names the file, the field and what is allowed.
+    """
+    folders = [Path(__file__).with_name("policies")] + ([extra_dir] if extra_dir is not None else [])
+    policies: dict[str, RetentionPolicy] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise StoreConfigError(f"The policies folder {folder} does not exist; create it or leave the setting out.")
+        for file in sorted(folder.glob("*.toml")):
+            policy = _read(file)
+            policies[policy.name] = policy
+    return policies
+
+
+def longest_lives(policies: Iterable[RetentionPolicy]) -> dict[ObjectClass, timedelta]:
+    """Say how long ciphertext of each class may lie in the blob store under the longest of *policies*."""
+    found = tuple(policies)
+    return {
+        ObjectClass.UPLOAD: max((policy.upload.latest for policy in found), default=timedelta()),
+        # An output may be made before its job's record knows of it.
+        ObjectClass.OUTPUT: max((policy.output.latest + policy.pending for policy in found), default=timedelta()),
+    }
+
+
+def _read(file: Path) -> RetentionPolicy:
+    try:
+        content: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreConfigError(f"The policy file {file} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StoreConfigError(f"The policy file {file} is not TOML: {error}.") from error
+    try:
+        policy = RetentionPolicy.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise StoreConfigError(f"The policy file {file}: {field}: {first['msg']}.") from error
+    if policy.name != file.stem:
+        raise StoreConfigError(f"The policy file {file}: name: must be {file.stem!r}, like the file's own name.")
+    return policy
