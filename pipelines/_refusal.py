@@ -1,0 +1,22 @@
+"""How code in the child says no: a code and numbers. The sentence is written by the worker, in `_sentences`."""
+
+from __future__ import annotations
+
+from pipelines._outcomes import RefusalCode
+
+
+class Refusal(Exception):  # noqa: N818  It carries an answer, not a fault.
+    """Stop the run; the file is at fault. `actual` and `limit` are the numbers of the sentence."""
+
+    def __init__(
+        self, code: RefusalCode, *, actual: int | None = None, limit: int | None = None, what: str | None = None
+    ) -> None:
+        super().__init__(code.value)
+        self.code = code
+        self.actual = actual
+        self.limit = limit
+        self.what = what
+
+
+class MissingLibrary(Exception):  # noqa: N818  It carries an answer, not a fault.
+    """Stop the run; an optional library this program needs is not installed."""

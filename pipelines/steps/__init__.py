@@ -1,0 +1,1 @@
+"""The steps of image work: small functions over pyvips images, run in the sandboxed child only."""

@@ -1,0 +1,153 @@
+"""
+Decode: from a file's bytes to an upright 8-bit sRGB picture of three or four bands.
+
+libvips reads JPEG, PNG, WebP, GIF and TIFF; Pillow reads AVIF, at half the time and memory. Every decode fails on
+the first error: a half-uploaded photo must not become a half-grey rendition.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyvips
+from PIL import AvifImagePlugin, Image
+
+from pipelines import _jpeg
+from pipelines._outcomes import RefusalCode
+from pipelines._refusal import Refusal
+from pipelines.steps.colour import to_srgb
+from pipelines.steps.orient import upright
+
+Data = bytes | memoryview | mmap.mmap
+
+# libvips' own decoder per format: none is ever chosen by what the bytes ask for.
+_LOADERS = {
+    "jpeg": "jpegload_buffer",
+    "png": "pngload_buffer",
+    "webp": "webpload_buffer",
+    "gif": "gifload_buffer",
+    "tiff": "tiffload_buffer",
+}
+
+# "As large as it likes", for the side of a box that nobody asked for. No more than the zygote's VIPS_MAX_COORD: libvips
+# drops a larger value without an error and fits the picture into a square instead.
+ANY_SIDE = 20_000
+
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+
+def broken(data: Data, kind: str) -> Refusal:
+    """Return the refusal for a file whose decoder gave up: it ends early, or it is damaged."""
+    size = len(data)
+    if kind == "jpeg":
+        complete = _jpeg.is_complete(data)
+    elif kind == "png":
+        complete = b"IEND" in bytes(data[max(0, size - 1024) :])
+    elif kind == "webp":
+        complete = int.from_bytes(data[4:8], "little") + 8 <= size
+    elif kind == "gif":
+        complete = b"\x3b" in bytes(data[max(0, size - 16) :])
+    else:
+        complete = True
+    return Refusal(RefusalCode.DAMAGED if complete else RefusalCode.TRUNCATED)
+
+
+@contextmanager
+def decoding(data: Data, kind: str) -> Iterator[None]:
+    """
+    Turn a decoder's error into a refusal, and its message into nothing: it may quote the file.
+
+    Raises:
+        Refusal: The file is truncated or damaged.
+    """
+    try:
+        yield
+    except PermissionError:
+        # The sandbox said no to our own code, such as a late import; the file has nothing to do with that.
+        raise
+    except (
+        pyvips.Error,
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise broken(data, kind) from error
+
+
+def open_sequential(data: Data, kind: str) -> pyvips.Image:
+    """
+    Read the header; pixels follow top to bottom when they are asked for.
+
+    Raises:
+        pyvips.Error: The header is broken.
+    """
+    return pyvips.Operation.call(_LOADERS[kind], data, access="sequential", fail_on="error")
+
+
+def open_avif(data: Data) -> Image.Image:
+    """
+    Read an AVIF header with Pillow, with no other of its decoders in reach.
+
+    Raises:
+        OSError: It is not an AVIF file, or its header is broken.
+    """
+    return Image.open(io.BytesIO(bytes(data)), formats=["AVIF"])
+
+
+def load(
+    data: Data, kind: str, orientation: int, *, width: int | None = None, height: int | None = None
+) -> pyvips.Image:
+    """
+    Decode into memory, upright and in sRGB, reduced to fit `width` × `height` where these are given; never enlarged.
+
+    Raises:
+        Refusal: The file is truncated or damaged.
+    """
+    with decoding(data, kind):
+        image = _load_lazily(data, kind, orientation, width, height)
+        # Evaluated here, so that a decode error is met as one, and so that several renditions can start from it.
+        return image.copy_memory()
+
+
+def load_from_pixels(data: Data, width: int, height: int, bands: int) -> pyvips.Image:
+    """Return raw sRGB pixels as an image, without copying them."""
+    return pyvips.Image.new_from_memory(data, width, height, bands, "uchar").copy(interpretation="srgb")
+
+
+def _load_lazily(data: Data, kind: str, orientation: int, width: int | None, height: int | None) -> pyvips.Image:
+    if kind == "avif":
+        image = _avif_pixels(data)
+        image = upright(image, orientation)
+        if width is not None or height is not None:
+            image = image.thumbnail_image(width or ANY_SIDE, height=height or ANY_SIDE, size="down", no_rotate=True)
+        return to_srgb(image)
+    if width is not None or height is not None:
+        # Shrinks while it decodes, turns upright and leaves CMYK by itself. Its own fail_on is ignored
+        # (libvips issue 5195), the loader's option string is not.
+        image = pyvips.Image.thumbnail_buffer(
+            data, width or ANY_SIDE, height=height or ANY_SIDE, size="down", option_string="[fail_on=error]"
+        )
+        return to_srgb(image)
+    image = open_sequential(data, kind)
+    if orientation != 1:
+        image = image.copy_memory()
+    return to_srgb(upright(image, orientation))
+
+
+def _avif_pixels(data: Data) -> pyvips.Image:
+    photo = open_avif(data)
+    mode = "RGBA" if photo.mode == "RGBA" else "RGB"
+    profile: Any = photo.info.get("icc_profile")
+    pixels = photo.convert(mode).tobytes()
+    image = pyvips.Image.new_from_memory(pixels, photo.width, photo.height, len(mode), "uchar")
+    image = image.copy(interpretation="srgb")
+    if profile:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return image

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from metrics.instruments import SANDBOX_RUNS, ZYGOTE_RESTARTS
+from pipelines import (
+    Encoded,
+    Limits,
+    Outcome,
+    PipelineError,
+    Pixels,
+    Recipe,
+    Sandbox,
+    SandboxError,
+    SandboxUnavailableError,
+)
+from pipelines import load_recipes as load
+from tests import photos
+from tests.pipelines import attacks
+
+
+@pytest.fixture
+def own() -> Iterator[Callable[..., Sandbox]]:
+    """Start sandboxes of the test's own, whose zygotes it may kill."""
+    made: list[Sandbox] = []
+
+    def start(**options: Any) -> Sandbox:
+        made.append(Sandbox(**options).start())
+        return made[-1]
+
+    yield start
+    for sandbox in made:
+        sandbox.close()
+
+
+@pytest.fixture(scope="module")
+def lying() -> Iterator[Sandbox]:
+    """A sandbox whose `render` claims what the "photo" says."""
+    with Sandbox(_entry=attacks.ENTRY) as sandbox:
+        yield sandbox
+
+
+def runs(operation: str, outcome: str) -> float:
+    """Return how often the counter says that this has happened."""
+    return SANDBOX_RUNS.labels(operation=operation, outcome=outcome)._value.get()
+
+
+def wait_for_end(pid: int) -> None:
+    """Return when the process has ended."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    assert poll.poll(10_000)
+    os.close(pidfd)
+
+
+def test_many_threads_share_one_zygote(sandbox: Sandbox, limits: Limits) -> None:
+    recipe = load()["web-set"]
+    uploads = [photos.jpeg(500, 300 + 10 * index, seed=index) for index in range(12)]
+
+    def work(upload: bytes) -> tuple[int, ...]:
+        with Encoded.from_bytes(upload) as source, sandbox.render(source, recipe, limits) as renditions:
+            return tuple(rendition.height for rendition in renditions)
+
+    with ThreadPoolExecutor(8) as threads:
+        heights = list(threads.map(work, uploads))
+
+    assert heights == [(round((300 + 10 * index) * 480 / 500),) * 2 for index in range(12)]
+
+
+def test_no_more_children_run_at_once_than_asked(own: Callable[..., Sandbox]) -> None:
+    sandbox = own(_entry=attacks.ENTRY, concurrency=1)
+    limits = Limits(wall=timedelta(milliseconds=300))
+    most = 0
+    stop = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not stop.is_set():
+            with open(f"/proc/{sandbox.zygote_pid}/task/{sandbox.zygote_pid}/children") as children:
+                most = max(most, len(children.read().split()))
+
+    def idle(_index: int) -> None:
+        with Encoded.from_bytes(b"idle") as source, pytest.raises(Exception, match="longer"):
+            sandbox.probe(source, limits)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(idle, range(3)))
+    stop.set()
+    watcher.join()
+
+    assert most == 1
+
+
+def test_a_zygote_that_dies_is_replaced_and_its_runs_can_be_tried_again(own: Callable[..., Sandbox]) -> None:
+    sandbox = own(_entry=attacks.ENTRY)
+    first, restarts, lost = sandbox.zygote_pid, ZYGOTE_RESTARTS._value.get(), runs("probe", "lost")
+    errors: list[SandboxError] = []
+
+    def idle() -> None:
+        with Encoded.from_bytes(b"idle") as source:
+            try:
+                sandbox.probe(source, Limits())
+            except SandboxError as error:
+                errors.append(error)
+
+    victim = threading.Thread(target=idle)
+    victim.start()
+    children = ""
+    while not children:
+        with open(f"/proc/{first}/task/{first}/children") as listing:
+            children = listing.read().strip()
+    os.kill(first, signal.SIGKILL)
+    victim.join(10)
+    wait_for_end(int(children))
+
+    assert [(error.outcome, error.retryable) for error in errors] == [(Outcome.LOST, True)]
+    with Encoded.from_bytes(b"nothing") as source:
+        assert sandbox.probe(source, Limits()).frames == 1
+    assert sandbox.zygote_pid != first
+    assert ZYGOTE_RESTARTS._value.get() == restarts + 1
+    assert runs("probe", "lost") == lost + 1
+
+
+def test_the_zygote_outlives_the_thread_that_noticed_its_death(own: Callable[..., Sandbox]) -> None:
+    """The kernel ties a zygote to the thread that started it; that must not be one of the worker's."""
+    sandbox = own()
+    os.kill(sandbox.zygote_pid, signal.SIGKILL)
+    seen: list[int] = []
+
+    def notice() -> None:
+        with Encoded.from_bytes(photos.jpeg(64, 48)) as source:
+            while not seen:
+                try:
+                    sandbox.probe(source, Limits())
+                    seen.append(sandbox.zygote_pid)
+                except SandboxError:
+                    continue
+
+    thread = threading.Thread(target=notice)
+    thread.start()
+    thread.join(20)
+
+    with Encoded.from_bytes(photos.jpeg(64, 48)) as source:
+        assert sandbox.probe(source, Limits()).width == 64
+    assert [sandbox.zygote_pid] == seen
+
+
+def test_a_machine_without_room_for_a_child_costs_that_run_and_no_other(own: Callable[..., Sandbox]) -> None:
+    """A full table of processes passes; a sandbox that is given up for it would not come back."""
+    sandbox = own(_entry="tests.pipelines.attacks:main_without_room")
+    zygote = sandbox.zygote_pid
+    with Encoded.from_bytes(photos.jpeg(64, 48)) as source:
+        with pytest.raises(SandboxError, match="no room") as refused:
+            sandbox.probe(source, Limits())
+        assert (refused.value.outcome, refused.value.retryable) == (Outcome.LOST, True)
+        assert sandbox.probe(source, Limits()).width == 64
+    assert sandbox.zygote_pid == zygote
+
+
+def test_closing_ends_the_zygote_and_later_runs_say_so(own: Callable[..., Sandbox]) -> None:
+    sandbox = own()
+    zygote = sandbox.zygote_pid
+
+    sandbox.close()
+    sandbox.close()
+
+    wait_for_end(zygote)
+    with Encoded.from_bytes(photos.jpeg(64, 48)) as source, pytest.raises(SandboxError, match="it is closed"):
+        sandbox.probe(source, Limits())
+
+
+def test_a_zygote_that_cannot_start_says_why() -> None:
+    with pytest.raises(SandboxUnavailableError, match="ended while it was starting"):
+        Sandbox(_entry="tests.pipelines.no_such_module:main").start()
+
+
+def test_no_descriptor_is_left_open_by_any_outcome(own: Callable[..., Sandbox]) -> None:
+    sandbox = own(_entry=attacks.ENTRY)
+    limits = Limits(wall=timedelta(milliseconds=200), output_bytes=1 << 20)
+
+    def everything() -> None:
+        for attack in ("nothing", "idle", "segfault", "make a socket", "report noise", "exit 7"):
+            with Encoded.from_bytes(attack.encode()) as source, suppress(PipelineError):
+                sandbox.probe(source, limits)
+
+    everything()
+    before = sorted(os.listdir("/proc/self/fd"))
+    everything()
+
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_source_that_could_change_under_the_child_is_not_accepted(sandbox: Sandbox, limits: Limits) -> None:
+    fd = os.memfd_create("unsealed", os.MFD_ALLOW_SEALING)
+    os.write(fd, photos.jpeg(64, 48))
+
+    with pytest.raises(ValueError, match="sealed"):
+        sandbox.probe(Encoded(fd), limits)
+    os.close(fd)
+
+
+def test_raw_pixels_of_the_wrong_size_are_not_accepted(sandbox: Sandbox, limits: Limits) -> None:
+    with Encoded.from_bytes(bytes(100)) as source, pytest.raises(ValueError, match="width × height × bands"):
+        sandbox.cut_out(Pixels(source.fd, 100, 100, 3), limits)
+
+
+def test_without_opencv_cutting_out_says_what_to_install(own: Callable[..., Sandbox]) -> None:
+    sandbox = own(_entry="tests.pipelines.without_opencv:main")
+
+    with (
+        Pixels.from_bytes(bytes(300), 10, 10, 3) as source,
+        pytest.raises(SandboxUnavailableError, match=r"install dayfly\[local\]"),
+    ):
+        sandbox.cut_out(source, Limits())
+    with Encoded.from_bytes(photos.jpeg(64, 48)) as source:
+        assert sandbox.probe(source, Limits()).width == 64
+
+
+PIECE = {"index": 0, "format": "jpeg", "width": 9, "height": 9, "offset": 0, "size": 3}
+NOTE = {"index": 0, "code": "no-cut-out", "actual": 0, "wanted": 0}
+JPEG_HEAD = "\xff\xd8\xff"
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"payload": JPEG_HEAD, "items": [{**PIECE, "size": 4}]},
+        {"payload": JPEG_HEAD, "items": [{**PIECE, "offset": 1}]},
+        {"payload": JPEG_HEAD, "items": [{**PIECE, "offset": (1 << 47), "size": 1 << 47}]},
+        {"payload": JPEG_HEAD, "items": [{**PIECE, "index": 9}]},
+        {"payload": JPEG_HEAD, "items": [PIECE, PIECE]},
+        {"payload": JPEG_HEAD, "items": []},
+        {"payload": "MZ\x90", "items": [PIECE]},
+        {"payload": JPEG_HEAD, "items": [{**PIECE, "format": "webp"}]},
+        {"payload": JPEG_HEAD, "items": [{**PIECE, "size": 0}]},
+        {"payload": JPEG_HEAD, "items": [PIECE], "notes": [{**NOTE, "index": 7}]},
+        {"payload": JPEG_HEAD, "items": [PIECE], "notes": [{**NOTE, "code": "trust me"}]},
+    ],
+)  # fmt: skip
+def test_renditions_that_are_not_there_are_not_believed(claim: dict[str, Any], lying: Sandbox) -> None:
+    recipe: Recipe = load()["web-set"]
+    crashed = runs("render", "crashed")
+
+    text = json.dumps({"kind": "renditions", "notes": [], **claim}).encode()
+    with Encoded.from_bytes(text) as source, pytest.raises(SandboxError) as error:
+        lying.render(source, recipe, Limits())
+
+    assert error.value.outcome is Outcome.CRASHED
+    assert runs("render", "crashed") == crashed + 1
+
+
+def test_an_honest_claim_passes_the_same_checks(lying: Sandbox) -> None:
+
+    claim = {"kind": "renditions", "notes": [], "payload": JPEG_HEAD, "items": [PIECE]}
+    with (
+        Encoded.from_bytes(json.dumps(claim).encode()) as source,
+        lying.render(source, load()["web-set"], Limits()) as renditions,
+    ):
+        assert bytes(renditions[0].data) == b"\xff\xd8\xff"
