@@ -1,0 +1,106 @@
+"""What an adapter can do and what its provider keeps, as static data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Operation(StrEnum):
+    """What a provider can be asked to do."""
+
+    EDIT_IMAGE = "edit-image"
+    GENERATE_IMAGE = "generate-image"
+    REMOVE_BACKGROUND = "remove-background"
+    REPLACE_BACKGROUND = "replace-background"
+    UPSCALE = "upscale"
+    IMAGE_TO_VIDEO = "image-to-video"
+    TEXT_TO_VIDEO = "text-to-video"
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether the operation starts from a picture."""
+        return self not in (Operation.GENERATE_IMAGE, Operation.TEXT_TO_VIDEO)
+
+
+class Shape(StrEnum):
+    """How a provider answers: in the call itself, or through a task that is asked for later."""
+
+    SYNC = "sync"
+    TASK = "task"
+
+
+class InputEncoding(StrEnum):
+    """In which form a provider wants the prepared picture."""
+
+    PIXELS = "pixels"
+    PNG = "png"
+    JPEG = "jpeg"
+
+
+class CancelSupport(StrEnum):
+    """Up to when a task can be cancelled at the provider."""
+
+    NONE = "none"
+    QUEUED = "queued"
+    ANY = "any"
+
+
+class EraseSupport(StrEnum):
+    """What a provider deletes when asked."""
+
+    NOT_NEEDED = "not-needed"
+    NONE = "none"
+    TASK = "task"
+    OUTPUT_ONLY = "output-only"
+    FILES = "files"
+
+
+class IdempotencySupport(StrEnum):
+    """What a provider offers against charging a repeated request twice."""
+
+    NOT_NEEDED = "not-needed"
+    NONE = "none"
+    KEY = "key"
+    CLIENT_ID = "client-id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """
+    What an adapter can do and what its provider keeps. Static: known without a credential and without a call.
+
+    Attributes:
+        operations: What may be asked; empty for the provider `none`.
+        shape: Whether the answer comes in the call or through a task.
+        network: Whether the picture leaves this machine.
+        charges: Whether a call may be billed. A provider that charges must seal its results through the sink.
+        retention_note: One sentence: what the provider keeps, and for how long.
+        input_encoding: The form in which it wants the picture.
+        max_input_side: The longest side it takes, in pixels; None if it does not matter.
+        max_image_bytes: The largest encoded picture it takes; None if it does not matter.
+        max_request_bytes: The largest request it takes; None if it does not matter.
+        result_lifetime: How long a result can be fetched after success; None if it comes in the call.
+        cancel: Up to when a task can be cancelled.
+        erase: What it deletes when asked.
+        idempotency: What it offers against a double charge.
+        min_poll: The shortest wait between two polls of one task.
+        regions: Where the data may be processed, in the provider's own names; empty if it does not say.
+    """
+
+    operations: frozenset[Operation]
+    shape: Shape
+    network: bool
+    charges: bool
+    retention_note: str
+    input_encoding: InputEncoding = InputEncoding.PNG
+    max_input_side: int | None = None
+    max_image_bytes: int | None = None
+    max_request_bytes: int | None = None
+    result_lifetime: timedelta | None = None
+    cancel: CancelSupport = CancelSupport.NONE
+    erase: EraseSupport = EraseSupport.NONE
+    idempotency: IdempotencySupport = IdempotencySupport.NONE
+    min_poll: timedelta = timedelta(seconds=2)
+    regions: tuple[str, ...] = ()

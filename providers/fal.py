@@ -1,0 +1,175 @@
+"""
+fal's queue: tasks of many makers' models (Pika's among them), results at public addresses.
+
+Written from the vendor's SDK 1.0.3 and its pages on retention, payloads and errors. Not verified: the names of some
+errors, the wording of an empty account, the ids of Pika's models. The vendor's own client repeats the submit; this one
+does not, because there is nothing to recognise a repetition by.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any, ClassVar, Final
+
+from providers.capabilities import (
+    CancelSupport,
+    Capabilities,
+    EraseSupport,
+    IdempotencySupport,
+    Operation,
+    Shape,
+)
+from providers.errors import BadResult, Charged, InvalidRequest, Phase, ProviderError, Stage, Timeout, Transient
+from providers.exchange import Done, Pending, Request, Task
+from providers.media import Blob, Document
+from providers.models import Model
+from providers.network import NetworkProvider, data_uri, prompt_of
+from providers.problems import Problem
+from providers.transport import ASK, SUBMIT, Call
+
+_INPUT_TYPES: Final = frozenset(
+    {
+        "image_too_small", "image_too_large", "file_download_error", "file_too_large", "unsupported_image_format",
+        "face_detection_error", "image_load_error",
+    }
+)  # fmt: skip
+_FAULT_TYPES: Final = frozenset({"downstream_service_error", "downstream_service_unavailable", "internal_server_error"})
+KEPT: Final = timedelta(hours=1)
+
+
+class FalProvider(NetworkProvider):
+    """Edits, cuts out and makes pictures, and makes films from them."""
+
+    name: ClassVar[str] = "fal"
+    default_url: ClassVar[str] = "https://queue.fal.run"
+    credential_hosts: ClassVar[tuple[str, ...]] = ("queue.fal.run",)
+    result_hosts: ClassVar[tuple[str, ...]] = ("fal.media",)
+    option_names: ClassVar[frozenset[str]] = frozenset({"seed", "aspect_ratio", "image_size", "duration", "resolution"})
+    errors_are_free: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        operations=frozenset(
+            {
+                Operation.EDIT_IMAGE,
+                Operation.GENERATE_IMAGE,
+                Operation.REMOVE_BACKGROUND,
+                Operation.REPLACE_BACKGROUND,
+                Operation.IMAGE_TO_VIDEO,
+            }
+        ),
+        shape=Shape.TASK,
+        network=True,
+        charges=True,
+        retention_note="Told not to store inputs and answers; a result stays at a public address for one hour.",
+        max_image_bytes=10_000_000,
+        result_lifetime=KEPT,
+        cancel=CancelSupport.QUEUED,
+        erase=EraseSupport.NONE,
+        idempotency=IdempotencySupport.NONE,
+        min_poll=timedelta(seconds=1),
+    )
+
+    def _headers(self, key: str) -> dict[str, str]:
+        return {"authorization": f"Key {key}"}
+
+    def _submit(self, request: Request) -> Done | Pending:
+        model = self._model(request)
+        with self._reply(build(request, model)) as reply:
+            document = reply.document()
+        return Pending(self._task(document.text("request_id"), model.id), self.capabilities.min_poll)
+
+    def _poll(self, task: Task) -> Done | Pending:
+        with self._reply(Call("GET", f"{_path(task)}/status?logs=0", ASK), base_url=task.base_url, task=True) as reply:
+            document = reply.document()
+            problem = Problem(self.name, reply.status, reply.headers, document, paid=False)
+        match document.text("status"):
+            case "IN_QUEUE" | "IN_PROGRESS":
+                return Pending(task, self.capabilities.min_poll)
+            case "COMPLETED":
+                # It has ended; only the answer says how.
+                if document.text("error_type"):
+                    raise by_type(problem, document.text("error_type")) or BadResult("The model at 'fal' failed.")
+            case _:
+                raise BadResult("The provider 'fal' reports a state that is not known.")
+        with self._reply(Call("GET", _path(task), ASK), base_url=task.base_url, task=True) as reply:
+            answer = reply.document()
+            if True in (answer.at("has_nsfw_concepts") or ()):
+                # The picture that comes with this is black.
+                raise Problem(self.name, reply.status, reply.headers, answer).refused(Stage.OUTPUT, "nsfw")
+        return self._fetched(outputs(answer))
+
+    def _cancel(self, task: Task) -> None:
+        try:
+            with self._reply(Call("PUT", f"{_path(task)}/cancel", ASK), base_url=task.base_url, task=True):
+                pass
+        except InvalidRequest:
+            # It has ended already, which is what was wanted.
+            return
+
+    def _failure(self, problem: Problem) -> ProviderError:
+        return failure(problem)
+
+
+def build(request: Request, model: Model) -> Call:
+    """Build the call that starts a task."""
+    body: dict[str, Any] = {}
+    if request.operation is not Operation.REMOVE_BACKGROUND:
+        body["prompt"] = prompt_of(request, "fal")
+    for name, value in request.options.items():
+        if name in FalProvider.option_names:
+            body[name] = int(value) if name == "seed" and value.isdigit() else value
+    if request.input is not None:
+        body[model.image_field] = data_uri(request)
+    headers = {
+        "x-fal-store-io": "0",
+        "x-fal-object-lifecycle-preference": json.dumps({"expiration_duration_seconds": int(KEPT.total_seconds())}),
+    }
+    return Call("POST", f"/{model.id}", SUBMIT, headers, json=body)
+
+
+def outputs(document: Document) -> list[Any]:
+    """Return the addresses of the results."""
+    images = document.at("images")
+    found = [*(images if isinstance(images, list) else ()), document.at("image"), document.at("video")]
+    urls = [entry.get("url") for entry in found if isinstance(entry, dict)]
+    return [url for url in urls if isinstance(url, Blob) or (isinstance(url, str) and bool(url))]
+
+
+def by_type(problem: Problem, kind: str) -> ProviderError | None:
+    """Explain an error by its type, or say None if the type decides nothing."""
+    if kind == "content_policy_violation":
+        return problem.refused(Stage.OUTPUT, charged=Charged.MAYBE)
+    if kind in _INPUT_TYPES:
+        return problem.invalid("input")
+    if kind == "no_media_generated":
+        return BadResult("The model at 'fal' made nothing.")
+    if kind == "generation_timeout":
+        return Timeout("The model at 'fal' took longer than it may.", phase=Phase.POLL)
+    if kind in _FAULT_TYPES:
+        return Transient("The model at 'fal' has a fault.")
+    return None
+
+
+def failure(problem: Problem) -> ProviderError:
+    """Explain an error: by the type in body or header, then by what the headers say of a retry, then by status."""
+    body = problem.document
+    kind = body.text("detail", 0, "type") or problem.headers.get("x-fal-error-type", "")
+    decided = by_type(problem, kind)
+    if decided is not None:
+        return decided
+    if problem.status == 403 and "balance" in body.text("detail").lower():
+        return problem.out_of_credit()
+    if problem.status == 504 and problem.headers.get("x-fal-request-timeout-type") == "user":
+        return Timeout("The task did not start at 'fal' in time.", phase=Phase.SUBMIT, charged=Charged.NO)
+    retryable = problem.headers.get("x-fal-retryable", problem.headers.get("x-fal-needs-retry", "")).lower()
+    if retryable in ("true", "1") and problem.status != 429:
+        return Transient(f"The provider 'fal' has a fault (HTTP {problem.status}){problem.trace}.")
+    if problem.status == 404 and not problem.task:
+        return problem.gone()
+    return problem.by_status(errors_are_free=FalProvider.errors_are_free)
+
+
+def _path(task: Task) -> str:
+    """Return the path of a task: of the model's name only owner and application count."""
+    owner, _, rest = task.model.partition("/")
+    return f"/{owner}/{rest.partition('/')[0]}/requests/{task.task_id}"

@@ -1,0 +1,256 @@
+"""
+What adapters behind a network share: the account, the call, the picture, the sealed result.
+
+Such an adapter sets its addresses and implements three pure functions: how the credential is shown (`_headers`), what
+an answer that is no success means (`_failure`), and in ``_submit`` what is sent. It never touches a socket.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, ClassVar, Final
+
+from providers.accounts import Account, AllowedHosts
+from providers.errors import (
+    AuthFailed,
+    BadResult,
+    Charged,
+    InvalidRequest,
+    OutcomeUnknown,
+    ProviderError,
+    TaskNotFound,
+    Transient,
+)
+from providers.exchange import Done, Request, SealedResult, Task
+from providers.media import Blob, as_blob
+from providers.models import Model, choose
+from providers.problems import Problem
+from providers.protocol import Provider, ProviderTools
+from providers.replies import Reply, seal
+from providers.transport import Call, Transport
+
+_TASK_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,199}")
+
+
+class NetworkProvider(Provider):
+    """
+    A provider behind a network.
+
+    Attributes:
+        default_url: Where it is called unless the account says otherwise.
+        credential_hosts: The only hosts that may see the credential, with everything below them.
+        result_hosts: Where its results lie, fetched without the credential.
+        option_names: What a request may carry besides prompt, background and ``model``.
+        errors_are_free: Whether the provider promises that an error is never charged.
+    """
+
+    default_url: ClassVar[str]
+    credential_hosts: ClassVar[tuple[str, ...]]
+    result_hosts: ClassVar[tuple[str, ...]] = ()
+    option_names: ClassVar[frozenset[str]] = frozenset()
+    errors_are_free: ClassVar[bool] = False
+
+    def __init__(self, tools: ProviderTools) -> None:
+        super().__init__(tools)
+        account = tools.accounts.get(self.name)
+        self._operators = () if account is None or account.base_url is None else (account.base_url,)
+
+    @abstractmethod
+    def _headers(self, key: str) -> dict[str, str]:
+        """Return the headers that show the credential."""
+
+    @abstractmethod
+    def _failure(self, problem: Problem) -> ProviderError:
+        """Return what an answer that is no success means."""
+
+    @property
+    def account(self) -> Account:
+        """
+        The account of this provider.
+
+        Raises:
+            AuthFailed: None is configured.
+        """
+        account = self.tools.accounts.get(self.name)
+        if account is None:
+            setting = f"DAYFLY_PROVIDER_{self.name.upper().replace('-', '_')}_KEY"
+            raise AuthFailed(f"The provider {self.name!r} has no credential; set {setting}.")
+        return account
+
+    @property
+    def base_url(self) -> str:
+        """Where the provider is called, without a slash at the end."""
+        return (self.account.base_url or self.default_url).rstrip("/")
+
+    @property
+    def transport(self) -> Transport:
+        """
+        The shared transport.
+
+        Raises:
+            InvalidRequest: The worker handed none in.
+        """
+        if self.tools.transport is None:
+            raise InvalidRequest(f"The provider {self.name!r} was started without a transport.", field="tools")
+        return self.tools.transport
+
+    @property
+    def sink(self) -> Callable[[Iterator[bytes] | BinaryIO, str], str]:
+        """
+        Where results go. Asked for before a paid call: what could not be kept is not bought.
+
+        Raises:
+            InvalidRequest: The worker handed none in.
+        """
+        if self.tools.sink is None:
+            raise InvalidRequest(f"The provider {self.name!r} was started without a place for results.", field="tools")
+        return self.tools.sink
+
+    @contextmanager
+    def _reply(self, call: Call, *, base_url: str | None = None, task: bool = False) -> Iterator[Reply]:
+        """
+        Send *call*, whose address may be relative to the base, with the credential; give a reply of status 200 to 299.
+
+        Raises:
+            ProviderError: The provider answered otherwise, or not at all.
+        """
+        if call.limits.paid:
+            self.sink  # noqa: B018  what could not be kept is not bought
+        account = self.account
+        url = call.url if "://" in call.url else (base_url or self.base_url).rstrip("/") + call.url
+        headers = {**self._headers(account.key.get_secret_value()), **call.headers}
+        hosts = AllowedHosts(self.credential_hosts, self._operators)
+        with self.transport.call(replace(call, url=url, headers=headers), hosts) as reply:
+            if not 200 <= reply.status < 300:
+                document = reply.document()
+                raise self._failure(
+                    Problem(self.name, reply.status, reply.headers, document, paid=call.limits.paid, task=task)
+                )
+            yield reply
+
+    def _model(self, request: Request) -> Model:
+        assert request.operation is not None
+        return choose(self.name, request.operation, request.options.get("model") or self.account.model)
+
+    def _check(self, request: Request) -> None:
+        super()._check(request)
+        unknown = sorted(set(request.options) - self.option_names - {"model", "background"})
+        if unknown:
+            can = ", ".join(sorted(self.option_names | {"model", "background"}))
+            raise InvalidRequest(
+                f"The provider {self.name!r} does not take {len(unknown)} of the options; it takes: {can}.",
+                field="options",
+            )
+        most = self.capabilities.max_image_bytes
+        if request.input is not None and most is not None and os.fstat(request.input.fd).st_size > most:
+            raise InvalidRequest(f"The provider {self.name!r} takes pictures up to {most} bytes.", field="input")
+
+    def _own(self, task: Task) -> None:
+        super()._own(task)
+        if task.credential != self.account.credential:
+            # A task is visible to the account that made it only; with another one it would seem to be lost.
+            raise TaskNotFound(f"The task was made with a credential of {self.name!r} that is not configured.")
+
+    def _fetched(self, urls: list[Any], *, media: str = "", show_credential: bool = False) -> Done:
+        """Download the results of a task at once: their addresses die soon."""
+        if not urls:
+            raise BadResult(f"The provider {self.name!r} reported success without a result.")
+        results = []
+        with self._kept():
+            for url in urls:
+                blob = as_blob(url) if isinstance(url, Blob) or str(url).startswith("data:") else None
+                if not isinstance(url, str) and blob is None:
+                    raise BadResult(f"The provider {self.name!r} reported success without a result.")
+                if blob is not None:
+                    ref, media_type = seal(blob.open(), self.sink, media=media)
+                else:
+                    ref, media_type = self.transport.fetch(
+                        url,
+                        AllowedHosts((*self.result_hosts, *self.credential_hosts), self._operators),
+                        self.sink,
+                        headers=self._headers(self.account.key.get_secret_value()) if show_credential else None,
+                        credential_hosts=AllowedHosts(self.credential_hosts, self._operators),
+                    )
+                results.append(SealedResult(ref, media_type))
+        return Done(tuple(results))
+
+    def _sealed(self, blobs: list[Any]) -> Done:
+        """Seal the pictures of an answer that was paid for."""
+        if not blobs or any(as_blob(blob) is None for blob in blobs):
+            raise BadResult(f"The provider {self.name!r} reported success without a picture.")
+        results = []
+        for each in blobs:
+            blob = as_blob(each)
+            assert blob is not None
+            ref, media_type = seal(blob.open(), self.sink, media="image/")
+            results.append(SealedResult(ref, media_type))
+        return Done(tuple(results))
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Let a fault of the sink be one that another poll repairs: the result still lies at the provider."""
+        try:
+            yield
+        except ProviderError:
+            raise
+        except Exception as error:  # noqa: BLE001  the sink belongs to another room, whose errors are not known here
+            raise Transient(f"The result could not be sealed ({type(error).__name__}).") from None
+
+    def _task(self, task_id: str, model: str, poll_url: str | None = None) -> Task:
+        """Put together what another process needs to ask for the task."""
+        # It becomes part of an address to which the credential is sent.
+        if not _TASK_ID.fullmatch(task_id):
+            raise OutcomeUnknown(
+                f"The provider {self.name!r} accepted the call without naming a task.", charged=Charged.MAYBE
+            )
+        return Task(
+            provider=self.name,
+            credential=self.account.credential,
+            base_url=self.base_url,
+            model=model,
+            task_id=task_id,
+            poll_url=poll_url,
+            submitted_at=datetime.now(UTC),
+        )
+
+
+def picture(request: Request) -> bytes:
+    """Return the encoded picture of a request."""
+    assert request.input is not None
+    size, parts, at = os.fstat(request.input.fd).st_size, [], 0
+    while at < size:
+        part = os.pread(request.input.fd, size - at, at)
+        if not part:
+            break
+        parts.append(part)
+        at += len(part)
+    return b"".join(parts)
+
+
+def data_uri(request: Request) -> str:
+    """Return the encoded picture of a request as a data URI."""
+    assert request.input is not None
+    return f"data:{request.input.media_type};base64,{base64.b64encode(picture(request)).decode()}"
+
+
+def prompt_of(request: Request, provider: str) -> str:
+    """
+    Return the words to send: the prompt, or the wish for a background.
+
+    Raises:
+        InvalidRequest: There are none.
+    """
+    words = request.prompt or ""
+    if request.background:
+        keep = "Keep the product exactly as it is and replace everything behind it with"
+        words = f"{keep}: {request.background}. {words}".strip()
+    if not words:
+        raise InvalidRequest(f"The provider {provider!r} needs a prompt for this operation.", field="prompt")
+    return words

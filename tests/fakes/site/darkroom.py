@@ -1,0 +1,90 @@
+"""
+A paid provider with tasks, for tests: it counts what it charges, keeps a caller waiting, and answers through the sink.
+
+It is installed the way a provider of another package is, by an entry point (`darkroom-1.0.dist-info` beside it).
+What a real provider keeps on its own servers, this one keeps in the folder `DARKROOM`: one line in `charges` per
+accepted call, one file per task. `DARKROOM_POLLS` says how often it answers "not yet", `DARKROOM_HANG` makes it
+accept a call and never answer.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from providers import (
+    Capabilities,
+    Done,
+    EraseSupport,
+    Erasure,
+    ErasureOutcome,
+    InputEncoding,
+    Operation,
+    Pending,
+    Provider,
+    Request,
+    SealedResult,
+    Shape,
+    Task,
+    TaskNotFound,
+)
+
+
+class Darkroom(Provider):
+    """Gives back the picture it was sent, after a while, for money."""
+
+    name = "darkroom"
+    capabilities = Capabilities(
+        operations=frozenset({Operation.REMOVE_BACKGROUND, Operation.REPLACE_BACKGROUND}),
+        shape=Shape.TASK,
+        network=False,
+        charges=True,
+        retention_note="Keeps everything until it is asked to erase.",
+        input_encoding=InputEncoding.PNG,
+        erase=EraseSupport.TASK,
+        min_poll=timedelta(milliseconds=100),
+    )
+
+    def _submit(self, request: Request) -> Done | Pending:
+        task_id = request.idempotency_key
+        with (self._folder / "charges").open("a") as charges:
+            charges.write(f"{task_id}\n")
+        assert request.input is not None
+        self._file(task_id).write_bytes(os.pread(request.input.fd, os.fstat(request.input.fd).st_size, 0))
+        if "DARKROOM_HANG" in os.environ:
+            time.sleep(3600)
+        task = Task(
+            provider=self.name,
+            credential="default",
+            base_url="file:",
+            model="silver",
+            task_id=task_id,
+            submitted_at=datetime.now(UTC),
+        )
+        return Pending(task, self.capabilities.min_poll)
+
+    def _poll(self, task: Task) -> Done | Pending:
+        asked = self._folder / f"{task.task_id}.polls"
+        with asked.open("a") as polls:
+            polls.write("x")
+        if asked.stat().st_size <= int(os.environ.get("DARKROOM_POLLS", "1")):
+            return Pending(task, self.capabilities.min_poll)
+        if not self._file(task.task_id).exists():
+            raise TaskNotFound("The darkroom does not know the task.")
+        assert self.tools.sink is not None
+        ref = self.tools.sink(io.BytesIO(self._file(task.task_id).read_bytes()), "image/png")
+        return Done((SealedResult(ref, "image/png"),))
+
+    def _erase(self, task: Task) -> Erasure:
+        self._file(task.task_id).unlink(missing_ok=True)
+        return Erasure(ErasureOutcome.ERASED, datetime.now(UTC))
+
+    @property
+    def _folder(self) -> Path:
+        return Path(os.environ["DARKROOM"])
+
+    def _file(self, task_id: str) -> Path:
+        return self._folder / f"{task_id}.png"
