@@ -1,0 +1,106 @@
+"""What a wish and an upload must fulfil to be accepted as a job; found out before anything is stored for long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import BinaryIO, TypeVar
+
+from pipelines.recipes import Recipe
+from providers import BrokenProviderError, ProviderRegistry
+from storage import RetentionPolicy
+from worker.errors import PolicyError, UnfitProviderError, UnknownNameError, UploadTooLargeError
+
+Named = TypeVar("Named")
+
+
+class Bounded:
+    """
+    A reader that refuses to read more than the limit, in bytes.
+
+    Raises:
+        UploadTooLargeError: From reading, once there is more.
+    """
+
+    def __init__(self, stream: BinaryIO, limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._left = limit
+
+    def read(self, size: int = -1) -> bytes:
+        part = self._stream.read(size)
+        self._count(len(part))
+        return part
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        readinto = getattr(self._stream, "readinto", None)
+        if readinto is None:
+            part = self._stream.read(len(buffer))
+            buffer[: len(part)] = part
+            count = len(part)
+        else:
+            count = readinto(buffer)
+        self._count(count)
+        return count
+
+    def _count(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise UploadTooLargeError(self._limit)
+
+
+def check_policy(policy: RetentionPolicy, provider: str, prompt: str | None) -> None:
+    """
+    Hold a wish to its retention policy.
+
+    Raises:
+        PolicyError: The provider may not see the data, or the prompt is longer than allowed.
+    """
+    if not policy.allows(provider):
+        raise PolicyError(
+            f"The policy {policy.name!r} does not let the provider {provider!r} see the data; it lets:"
+            f" {', '.join(policy.providers or ())}."
+        )
+    if len(prompt or "") > policy.limits.prompt_characters:
+        raise PolicyError(
+            f"The prompt has {len(prompt or ''):,} characters; the policy {policy.name!r} allows"
+            f" {policy.limits.prompt_characters:,}."
+        )
+
+
+def check_provider(registry: ProviderRegistry, provider: str, recipe: Recipe) -> None:
+    """
+    Refuse now what a worker would have to refuse later, with the upload sealed and the user gone.
+
+    Raises:
+        UnfitProviderError: The provider cannot do what the recipe needs.
+    """
+    if recipe.operation is None:
+        return
+    try:
+        fits = recipe.operation in registry.get(provider).capabilities.operations
+    except BrokenProviderError:
+        # A web tier need not have what an adapter imports; the worker that runs it decides.
+        return
+    if not fits:
+        raise UnfitProviderError(provider, recipe.operation, recipe.name, _able(registry, recipe.operation))
+
+
+def _able(registry: ProviderRegistry, operation: str) -> Iterator[str]:
+    for name in registry.names():
+        with suppress(BrokenProviderError):
+            if operation in registry.get(name).capabilities.operations:
+                yield name
+
+
+def named(kind: str, name: str, known: Mapping[str, Named]) -> Named:
+    """
+    Return the recipe or the policy of a name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    try:
+        return known[name]
+    except KeyError:
+        raise UnknownNameError(kind, name, tuple(known)) from None

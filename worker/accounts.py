@@ -1,0 +1,86 @@
+"""
+The accounts at providers, read once when a worker starts.
+
+    DAYFLY_PROVIDER_<NAME>_KEY      the credential; the name in capitals, with _ for -
+    DAYFLY_PROVIDER_<NAME>_URL      where to call instead of the adapter's default: a region, a server of one's own
+    DAYFLY_PROVIDER_<NAME>_MODEL    which model to ask for instead of the adapter's default
+
+Only a worker reads them: a web tier, a sweeper and an exporter hold no credential of a provider.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from providers import Account
+from worker.errors import SettingProblem, SettingsError
+
+PREFIX: Final = "DAYFLY_PROVIDER_"
+_FIELDS: Final = ("KEY", "URL", "MODEL")
+_SETTING: Final = re.compile(rf"{PREFIX}(?P<provider>[A-Z0-9_]+)_(?P<field>{'|'.join(_FIELDS)})")
+_ALLOWED: Final = f"{PREFIX}<NAME>_KEY, _URL or _MODEL, the name in capitals, as 'dayfly providers' lists it"
+
+
+def read_accounts(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, Account]:
+    """
+    Return the account of each provider that has one.
+
+    Args:
+        names: The registered providers.
+        environ: The environment.
+
+    Raises:
+        SettingsError: A name or a value is wrong; all of them are listed, and no value is quoted.
+    """
+    spelt = {name.upper().replace("-", "_"): name for name in names}
+    given: dict[str, dict[str, str]] = {}
+    problems = []
+    for setting in sorted(environ):
+        if not setting.startswith(PREFIX) or not environ[setting]:
+            continue
+        found = _SETTING.fullmatch(setting)
+        if found is None or found["provider"] not in spelt:
+            problems.append(SettingProblem(setting, "is not a setting of a provider that is installed", _ALLOWED))
+            continue
+        given.setdefault(spelt[found["provider"]], {})[found["field"]] = environ[setting]
+        problem = _problem(found["field"], environ[setting])
+        if problem is not None:
+            problems.append(SettingProblem(setting, *problem))
+    for name, values in given.items():
+        if "KEY" not in values:
+            setting = f"{PREFIX}{name.upper().replace('-', '_')}_KEY"
+            problems.append(SettingProblem(setting, "is not set, and another setting of the provider is", "the key"))
+    if problems:
+        raise SettingsError(problems)
+    return {
+        name: Account(key=SecretStr(values["KEY"]), base_url=values.get("URL"), model=values.get("MODEL"))
+        for name, values in given.items()
+    }
+
+
+def hosts_of(accounts: Mapping[str, Account]) -> set[str]:
+    """Return the hosts the operator named himself, which may have private addresses."""
+    return {host for account in accounts.values() if account.base_url and (host := urlsplit(account.base_url).hostname)}
+
+
+def _problem(field: str, value: str) -> tuple[str, str] | None:
+    if field == "KEY" and (not value.isascii() or not value.isprintable() or " " in value):
+        # It becomes a header; a line break from a file is the usual mistake.
+        return "holds characters that no key has", "the key alone, without a line break or a space"
+    if field == "URL":
+        allowed = "https://host[:port][/path], or http:// for a server of your own"
+        try:
+            parts = urlsplit(value)
+            parts.port  # noqa: B018  the attribute checks the port
+        except ValueError:
+            return "is not a URL", allowed
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return "is not a URL", allowed
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            return "holds more than an address", allowed
+    return None

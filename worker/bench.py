@@ -1,0 +1,30 @@
+"""The tools one worker process works with: what the steps of a job are handed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pipelines import Limits, Recipe, Sandbox
+from providers import Account, ProviderRegistry, Transport
+from storage import RetentionPolicy, SealedStore
+from worker.broker import NudgeBroker
+from worker.jobs import JobStore
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Everything a job needs that outlives it. Shared by the threads of a worker."""
+
+    settings: Settings
+    store: SealedStore
+    jobs: JobStore
+    broker: NudgeBroker
+    recipes: Mapping[str, Recipe]
+    policies: Mapping[str, RetentionPolicy]
+    providers: ProviderRegistry
+    sandbox: Sandbox
+    limits: Limits
+    accounts: Mapping[str, Account] = field(default_factory=dict, repr=False)
+    transport: Transport | None = None

@@ -1,0 +1,44 @@
+"""
+Check what the promises lean on, and say what to change.
+
+    for finding in examine(Settings.load()):
+        print(finding.verdict, finding.check, finding.advice)
+
+A finding is *broken* if, with it, some promise of the design does not hold on this machine; a *warning* weakens one or
+will break one later.
+"""
+
+from __future__ import annotations
+
+from worker.doctor._findings import Finding, Verdict
+from worker.doctor._machine import core_dumps, home_folder, sandbox_layers, swap
+from worker.doctor._server import server
+from worker.doctor._stores import blobs, catalogue, figures, lifecycle, roots
+from worker.errors import WorkerError
+from worker.servers import connected
+from worker.settings import Settings
+
+__all__ = ["Finding", "Verdict", "examine", "lifecycle"]
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; what cannot be looked at is a finding, too."""
+    findings = [home_folder(settings)]
+    try:
+        with connected(settings) as clients:
+            findings += server("Redis", clients.main, settings)
+            if clients.keys is not clients.main:
+                findings += server("key store", clients.keys, settings)
+            findings.append(figures(clients.keys))
+    except WorkerError as error:
+        advice = str(error)
+        findings.append(Finding("Redis", Verdict.BROKEN, "cannot be used", advice, promise="P4"))
+    return [
+        *findings,
+        *roots(settings),
+        *blobs(settings),
+        *sandbox_layers(settings),
+        swap(),
+        core_dumps(),
+        catalogue(settings),
+    ]

@@ -1,0 +1,244 @@
+"""
+The job store: job records in Redis and the leases by which one worker at a time moves a job on.
+
+Every change is one Lua script (`lua/`), so a crash leaves a record before or after a step, never within it. A holder
+proves itself with the fencing token of its lease; a worker that lost its lease is refused on its next write.
+
+    jobs = JobStore(client)
+    lease = jobs.claim(job_id, lease_for=timedelta(seconds=30), most_strikes=5)
+    if lease.held:
+        jobs.transition(lease, JobState.RENDERING)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from typing import Any
+
+import redis
+
+from metrics.instruments import ClaimResult
+from worker.errors import JobNotFoundError, LeaseLostError, ServerUnavailableError
+from worker.records import JobId, JobRecord, JobState, decode_record
+
+RECORD_LIFETIME = timedelta(days=30)
+"""How long the record of an ended job is kept: long enough to answer "what became of it?"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to move one job on, until `lease_for` has passed without a renewal."""
+
+    result: ClaimResult
+    job_id: JobId
+    lease_for: timedelta
+    record: JobRecord | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the caller may work on the job."""
+        return self.result is ClaimResult.CLAIMED
+
+    @property
+    def job(self) -> JobRecord:
+        """The record as of the claim or of the last transition."""
+        assert self.record is not None, "only a held lease has a record"
+        return self.record
+
+
+class JobStore:
+    """
+    Job records, their transitions and their leases.
+
+    Raises:
+        ServerUnavailableError: From every method, when Redis cannot be reached or does not answer in time. A write
+            may have happened; every write is safe to repeat.
+    """
+
+    def __init__(self, client: redis.Redis, *, namespace: str = "dayfly") -> None:
+        self._client = client
+        self._namespace = namespace
+        self._open = f"{namespace}:jobs:open"
+        self._all = f"{namespace}:jobs:all"
+        self._counts = f"{namespace}:jobs:states"
+        folder = resources.files("worker") / "lua"
+        common = (folder / "common.lua").read_text("utf-8")
+        self._scripts = {
+            name: client.register_script(
+                (common if name != "due" else "") + (folder / f"{name}.lua").read_text("utf-8")
+            )
+            for name in ("create", "claim", "renew", "transition", "release", "finish", "cancel", "due")
+        }
+
+    def create(self, record_fields: Mapping[str, str], job_id: JobId, *, look_after: timedelta) -> None:
+        """
+        Accept a job.
+
+        Args:
+            look_after: When the sweeper should nudge the job if no worker has claimed it by then.
+        """
+        flat = [part for pair in record_fields.items() for part in pair]
+        self._run("create", job_id, _ms(look_after), *flat)
+
+    def claim(self, job_id: JobId, *, lease_for: timedelta, most_strikes: int) -> Lease:
+        """Take the lease of a job that is open, due and held by nobody; an accepted one starts preparing."""
+        return self._lease(job_id, lease_for, self._run("claim", job_id, _ms(lease_for), most_strikes))
+
+    def cancel(self, job_id: JobId, *, lease_for: timedelta) -> Lease:
+        """
+        Take the job from whoever holds it and settle it as cancelled; the caller must then finish it.
+
+        Shred the job's keys before this: the promise is the shred, the state only says so.
+        """
+        return self._lease(job_id, lease_for, self._run("cancel", job_id, _ms(lease_for)))
+
+    def renew(self, leases: Iterable[Lease]) -> list[Lease]:
+        """Keep these leases for another term and return those that are lost."""
+        lost = []
+        for lease in leases:
+            if not self._run("renew", lease.job_id, lease.job.fence, _ms(lease.lease_for)):
+                lost.append(lease)
+        return lost
+
+    def transition(self, lease: Lease, to: JobState, fields: Mapping[str, str] | None = None, **changes: Any) -> Lease:
+        """
+        Move the job on and store `fields` with it in one step; `changes` is the same news for the record at hand.
+
+        Raises:
+            LeaseLostError: Somebody else holds the job now, or it was cancelled.
+        """
+        flat = [part for pair in (fields or {}).items() for part in pair]
+        moved = self._run("transition", lease.job_id, lease.job.fence, lease.job.state, to, _ms(lease.lease_for), *flat)
+        if not moved:
+            raise LeaseLostError(lease.job_id)
+        # Redis has its own clock's time of this; the lag from here to the shred is measured on one clock, this one.
+        times = {**lease.job.stage_times, to: datetime.now(UTC)}
+        return replace(lease, record=replace(lease.job, state=to, stage_times=times, **changes))
+
+    def release(
+        self,
+        lease: Lease,
+        *,
+        wake_in: timedelta,
+        grace: timedelta,
+        strikes: int = 0,
+        most_strikes: int = 0,
+        give_up: Mapping[str, str] | None = None,
+    ) -> bool:
+        """
+        Give the lease back, to go on in `wake_in`; the sweeper steps in `grace` after that.
+
+        Returns:
+            Whether the strikes are used up, so that the job has settled with the fields of `give_up`.
+        """
+        flat = [part for pair in (give_up or {}).items() for part in pair]
+        answer = self._run(
+            "release", lease.job_id, lease.job.fence, _ms(wake_in), _ms(grace), strikes, most_strikes, *flat
+        )
+        return bool(answer == 2)
+
+    def finish(self, lease: Lease) -> None:
+        """
+        End a settled job under its outcome.
+
+        Raises:
+            LeaseLostError: Somebody else holds the job now.
+        """
+        if not self._run("finish", lease.job_id, lease.job.fence, _ms(RECORD_LIFETIME)):
+            raise LeaseLostError(lease.job_id)
+
+    def due(self, *, limit: int, look_again: timedelta) -> list[JobId]:
+        """List open jobs that nobody has moved on in time and put their next look off by `look_again`."""
+        with translated():
+            ids = self._scripts["due"](keys=[self._open], args=[limit, _ms(look_again)])
+        return [JobId(value.decode()) for value in ids]
+
+    def show(self, job_id: JobId) -> JobRecord:
+        """
+        Read one record.
+
+        Raises:
+            JobNotFoundError: No job of that id, or its record was dropped 30 days after it ended.
+        """
+        with translated():
+            fields: Any = self._client.hgetall(self._job_key(job_id))
+        if not fields:
+            raise JobNotFoundError(job_id)
+        return decode_record(job_id, fields)
+
+    def list(self, limit: int = 50) -> Iterator[JobRecord]:
+        """Give the newest jobs first."""
+        with translated():
+            ids: Any = self._client.zrevrange(self._all, 0, limit - 1)
+        for value in ids:
+            try:
+                yield self.show(JobId(value.decode()))
+            except JobNotFoundError:
+                continue
+
+    def watch(self, job_id: JobId, *, end: datetime | None = None) -> Iterator[JobRecord]:
+        """
+        Give the record now and after each change, until the job has ended or the time is `end`.
+
+        Changes arrive by publish/subscribe; a lost publication is made up for by a look each second.
+        """
+        with translated(), self._client.pubsub(ignore_subscribe_messages=True) as subscription:
+            subscription.subscribe(self._job_key(job_id))
+            seen: JobState | None = None
+            while True:
+                record = self.show(job_id)
+                if record.state is not seen:
+                    seen = record.state
+                    yield record
+                left = 1.0 if end is None else min(1.0, (end - datetime.now(UTC)).total_seconds())
+                if record.state.ended or left <= 0:
+                    return
+                subscription.get_message(timeout=left)
+
+    def figures(self) -> dict[JobState, int]:
+        """Count jobs by state; ended states count every job that ever ended so."""
+        with translated():
+            counts: Any = self._client.hgetall(self._counts)
+        return {state: int(counts.get(state.encode(), 0)) for state in JobState}
+
+    def forget_ended(self, *, before: datetime, limit: int = 1000) -> int:
+        """Drop listed ids created before a time whose records are gone, and return how many."""
+        with translated():
+            ids: Any = self._client.zrangebyscore(self._all, "-inf", before.timestamp() * 1000, start=0, num=limit)
+            gone = [value for value in ids if not self._client.exists(self._job_key(JobId(value.decode())))]
+            if gone:
+                self._client.zrem(self._all, *gone)
+        return len(gone)
+
+    def _job_key(self, job_id: JobId) -> str:
+        return f"{self._namespace}:job:{job_id}"
+
+    def _run(self, name: str, job_id: JobId, *args: str | int) -> Any:
+        with translated():
+            return self._scripts[name](
+                keys=[self._job_key(job_id), self._open, self._all, self._counts], args=[job_id, *args]
+            )
+
+    def _lease(self, job_id: JobId, lease_for: timedelta, answer: Sequence[Any]) -> Lease:
+        result = ClaimResult(answer[0].decode())
+        if result is not ClaimResult.CLAIMED:
+            return Lease(result, job_id, lease_for)
+        fields = dict(zip(answer[2::2], answer[3::2], strict=True))
+        return Lease(result, job_id, lease_for, decode_record(job_id, fields))
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what redis-py raises into this room's errors, so that callers know one family."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise ServerUnavailableError.from_redis(error) from error
+
+
+def _ms(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)

@@ -1,0 +1,221 @@
+"""
+One visit of one worker to one job: what it has open, and what it must not leave behind.
+
+A run holds plaintext only in sealed memory files (memfd) and closes them when it ends, however it ends. Objects that
+it sealed and no record names yet are shredded at the end of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import structlog
+
+from pipelines import Encoded, Pixels, Recipe, RefusalCode, Refused, SandboxError, Source
+from providers import (
+    PIXELS,
+    InMemory,
+    InvalidRequest,
+    Operation,
+    PreparedImage,
+    Provider,
+    ProviderTools,
+    Request,
+    Transient,
+)
+from storage import ObjectClass, ObjectRef, ShredReason, StorageError
+from worker.bench import Bench
+from worker.errors import ServerUnavailableError, UnknownNameError
+from worker.jobs import Lease
+from worker.records import JobRecord, JobState
+
+log = structlog.get_logger(__name__)
+
+
+class Run:
+    """A held lease with everything opened under it. Use as a context manager."""
+
+    def __init__(self, bench: Bench, lease: Lease) -> None:
+        self.bench = bench
+        self.lease = lease
+        self.intent_is_fresh = False
+        self.unrecorded: list[ObjectRef] = []
+        self._open_files: list[int] = []
+        self._results: list[InMemory] = []
+        self._input: PreparedImage | None = None
+        self._parameters: dict[str, Any] | None = None
+        self._upload: int | None = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._open_files:
+            os.close(fd)
+        self._open_files.clear()
+        if self.unrecorded:
+            try:
+                self.bench.store.shred(self.unrecorded, ShredReason.ORPHANED)
+                self.bench.store.delete_ciphertext(self.unrecorded)
+            except StorageError as error:
+                log.warning("unfinished outputs left to their pending deadline", problem=str(error))
+
+    @property
+    def job(self) -> JobRecord:
+        """The record as this run last wrote it."""
+        return self.lease.job
+
+    def advance(self, to: JobState, fields: Mapping[str, str] | None = None, **changes: Any) -> None:
+        """
+        Move the job on; see `JobStore.transition`.
+
+        Raises:
+            LeaseLostError: Somebody else holds the job now.
+            ServerUnavailableError: The record may have been written or not.
+        """
+        try:
+            self.lease = self.bench.jobs.transition(self.lease, to, fields, **changes)
+        except ServerUnavailableError:
+            # Perhaps the record names them by now, and then a result that was paid for must not be shredded. If it
+            # does not, they die by their own deadline.
+            self.unrecorded.clear()
+            raise
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """
+        The job's recipe.
+
+        Raises:
+            UnknownNameError: This worker does not have it, for example because its recipes folder is older.
+        """
+        try:
+            return self.bench.recipes[self.job.recipe]
+        except KeyError:
+            raise UnknownNameError("recipe", self.job.recipe, tuple(self.bench.recipes)) from None
+
+    @cached_property
+    def provider(self) -> Provider:
+        """The job's provider, given the tools of this run."""
+        return self.bench.providers.build(
+            self.job.provider,
+            ProviderTools(
+                cut_out=self._cut_out,
+                sink=self._seal_result,
+                transport=self.bench.transport,
+                accounts=self.bench.accounts,
+            ),
+        )
+
+    # Not cached properties: until Python 3.12 these take one lock for all jobs of a process while they open an object.
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The opened parameters: `prompt` and `options`."""
+        if self._parameters is None:
+            self._parameters = dict(json.loads(self.bench.store.open_bytes(self.job.params)))
+        return self._parameters
+
+    @property
+    def upload(self) -> int:
+        """The opened upload as a memory file sealed against change."""
+        if self._upload is None:
+            self._upload = self._keep(self.bench.store.open_memfd(self.job.upload))
+        return self._upload
+
+    def provider_input(self) -> PreparedImage:
+        """Give the clean picture the provider gets, made in the sandbox at the first call."""
+        if self._input is None:
+            capabilities = self.provider.capabilities
+            prepared = self.bench.sandbox.prepare(
+                Encoded(self.upload),
+                max_side=capabilities.max_input_side,
+                encoding=capabilities.input_encoding.value,
+                limits=self.bench.limits,
+            )
+            self._keep(prepared.fd)
+            self._input = PreparedImage(
+                prepared.fd, prepared.media_type, prepared.width, prepared.height, prepared.bands
+            )
+        return self._input
+
+    def request(self) -> Request:
+        """Give the provider's request for this job, whose recipe asks for an operation."""
+        assert self.recipe.operation is not None
+        return Request(
+            operation=Operation(self.recipe.operation),
+            idempotency_key=self.job.intent or "",
+            input=self.provider_input(),
+            prompt=self.parameters["prompt"],
+            background=self.parameters["options"].get("background"),
+            options=self.parameters["options"],
+        )
+
+    def keep_results(self, results: list[InMemory]) -> None:
+        """Take over results that stayed in memory."""
+        for result in results:
+            self._keep(result.fd)
+        self._results = results
+
+    @contextmanager
+    def picture(self) -> Iterator[Source]:
+        """
+        Give what is to be rendered: the provider's result, or the upload where the recipe asks for no provider.
+
+        A result in memory that died with another worker is made again; only providers that charge nothing give such.
+        """
+        if self.recipe.operation is None:
+            yield Encoded(self.upload)
+            return
+        if self.job.results:
+            yield Encoded(self._keep(self.bench.store.open_memfd(self.job.results[0].ref)))
+            return
+        if not self._results:
+            answer = self.provider.submit(self.request())
+            self.keep_results([result for result in getattr(answer, "results", ()) if isinstance(result, InMemory)])
+        if not self._results:
+            yield Encoded(self.upload)
+            return
+        result = self._results[0]
+        if result.media_type == PIXELS:
+            yield Pixels(result.fd, result.width, result.height, result.bands)
+        else:
+            yield Encoded(result.fd)
+
+    def _keep(self, fd: int) -> int:
+        self._open_files.append(fd)
+        return fd
+
+    def _cut_out(self, image: PreparedImage) -> InMemory | None:
+        """Lend the sandbox to a first-party provider; its refusals become the provider's answers."""
+        try:
+            cut = self.bench.sandbox.cut_out(
+                Pixels(image.fd, image.width, image.height, image.bands), self.bench.limits
+            )
+        except Refused as error:
+            if error.code is RefusalCode.NO_PRODUCT_FOUND:
+                return None
+            # A provider lets only its own room's errors through; the sentence is the refusal's.
+            raise InvalidRequest(str(error), field="input") from None
+        except SandboxError as error:
+            raise Transient(str(error)) from None
+        return InMemory(cut.fd, PIXELS, cut.width, cut.height, cut.bands)
+
+    def _seal_result(self, stream: Any, media_type: str) -> str:
+        """Seal what a provider fetched, as an object of this job that dies with it."""
+        # Until the record names it, it lives by the short pending deadline like an upload does: `collect` extends it.
+        pending = datetime.now(UTC) + self.bench.policies[self.job.policy].pending
+        sealed = self.bench.store.seal(
+            stream,
+            object_class=ObjectClass.UPLOAD,
+            deadline=min(pending, self.job.deadline),
+            ceiling=self.job.deadline,
+        )
+        self.unrecorded.append(sealed.ref)
+        return str(sealed.ref)

@@ -1,0 +1,207 @@
+"""
+The steps of a job, one function per state. Each does its work, persists, and leaves the record in the next state.
+
+    preparing   give the keys their real deadline, make the provider's clean input
+    submitting  call the provider; the intent was stored before
+    awaiting    poll the provider's task
+    collecting  ask the provider to erase its copies of sealed results
+    rendering   make the renditions and seal them
+
+A step returns a `Wait` when the job cannot go on now. A provider that charges nothing is simply called anew after a
+crash; one that charges is never called twice for one intent unless it promises to recognise the repetition.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from metrics.instruments import Step
+from pipelines import Note, digital_source_of
+from providers import (
+    Charged,
+    Done,
+    IdempotencySupport,
+    InMemory,
+    OutcomeUnknown,
+    Pending,
+    ProviderError,
+    SealedResult,
+    Task,
+)
+from storage import ObjectClass, ObjectRef
+from storage.faults import reach
+from worker.faults import WorkerFault
+from worker.records import (
+    JobState,
+    OutputRecord,
+    ResultRecord,
+    encode_lifetime,
+    encode_notes,
+    encode_outputs,
+    encode_results,
+)
+from worker.run import Run
+from worker.settling import DONE_FIELDS
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The job goes on after `delay`; `strike` if that is because something failed."""
+
+    delay: timedelta
+    strike: bool = False
+
+
+def prepare(run: Run) -> None:
+    """Take the job on: from here its keys live until the policy's deadline instead of the pending one."""
+    run.bench.store.extend(run.job.consumed, run.job.deadline)
+    if run.recipe.operation is None:
+        run.advance(JobState.RENDERING)
+        return
+    run.provider_input()
+    reach(WorkerFault.PREPARED)
+    intent = secrets.token_hex(16)
+    run.advance(JobState.SUBMITTING, {"intent": intent}, intent=intent)
+    run.intent_is_fresh = True
+    reach(WorkerFault.INTENT_STORED)
+
+
+def submit(run: Run) -> Wait | None:
+    """Call the provider once."""
+    capabilities = run.provider.capabilities
+    if capabilities.charges and not run.intent_is_fresh and capabilities.idempotency is not IdempotencySupport.KEY:
+        raise OutcomeUnknown(
+            f"A worker stopped while it called {run.job.provider!r}, which offers no way to tell whether the call was"
+            " made; it may have been charged and is not repeated."
+        )
+    # From here on a second call in this process is a repetition, too.
+    run.intent_is_fresh = False
+    try:
+        answer = run.provider.submit(run.request())
+    except ProviderError as error:
+        if error.retryable and error.charged is Charged.NO:
+            # The intent certainly bought nothing; the next attempt makes a fresh one.
+            run.advance(JobState.PREPARING)
+        elif error.retryable and capabilities.charges and capabilities.idempotency is not IdempotencySupport.KEY:
+            # What another attempt might repair is not worth a second charge, and the job says what went wrong.
+            raise OutcomeUnknown(f"{error.message} It may have been charged and is not repeated.") from None
+        raise
+    reach(WorkerFault.SUBMITTED)
+    if isinstance(answer, Done):
+        _store_results(run, answer)
+        return None
+    _store_task(run, answer)
+    return Wait(answer.next_poll)
+
+
+def wait_for_task(run: Run) -> Wait | None:
+    """Ask the provider how its task is going, unless the keys are gone: then the job has ended, whatever it answers."""
+    run.bench.store.extend(run.job.consumed, run.job.deadline)
+    answer = run.provider.poll(Task.model_validate(run.job.task))
+    reach(WorkerFault.POLLED)
+    if isinstance(answer, Pending):
+        if answer.task.model_dump(mode="json") != run.job.task:
+            _store_task(run, answer)
+        return Wait(answer.next_poll)
+    _store_results(run, answer)
+    return None
+
+
+def collect(run: Run) -> None:
+    """Have the provider erase what it keeps; the results are sealed and named in the record by now."""
+    run.bench.store.extend(run.job.consumed, run.job.deadline)
+    fields = {}
+    if run.job.task is not None:
+        try:
+            fields["erasure"] = str(run.provider.erase(Task.model_validate(run.job.task)).outcome)
+        except ProviderError as error:
+            # The paid result must not be lost because its deletion failed; the record keeps the answer.
+            fields["erasure"] = error.code
+    run.advance(JobState.RENDERING, fields)
+
+
+def render(run: Run) -> None:
+    """Make every rendition of the recipe in one sandboxed run, seal each, and settle the job as done."""
+    outputs: list[OutputRecord] = []
+    notes: tuple[Note, ...] = ()
+    lifetime = timedelta()
+    with run.picture() as source:
+        if run.recipe.renditions:
+            policy = run.bench.policies[run.job.policy]
+            lifetime = policy.output.latest
+            ai = digital_source_of(run.recipe.operation)
+            with run.bench.sandbox.render(source, run.recipe, run.bench.limits, digital_source=ai) as renditions:
+                reach(WorkerFault.RENDERED)
+                notes = renditions.notes
+                now = datetime.now(UTC)
+                for rendition in renditions:
+                    # Until the record names it, an output lives by the short pending deadline like an upload does.
+                    sealed = run.bench.store.seal(
+                        rendition.data,
+                        object_class=ObjectClass.OUTPUT,
+                        deadline=now + policy.pending,
+                        # Twice, for what the clocks of this host and of Redis may differ by.
+                        ceiling=now + 2 * policy.pending + policy.output.latest,
+                    )
+                    run.unrecorded.append(sealed.ref)
+                    reach(WorkerFault.OUTPUT_SEALED)
+                    outputs.append(
+                        OutputRecord(
+                            rendition.name,
+                            rendition.media_type,
+                            rendition.width,
+                            rendition.height,
+                            sealed.size,
+                            sealed.ref,
+                        )
+                    )
+    run.advance(
+        JobState.SETTLED,
+        {
+            **DONE_FIELDS,
+            "outputs": encode_outputs(tuple(outputs)),
+            "output_ms": encode_lifetime(lifetime),
+            "notes": encode_notes(notes),
+        },
+        outcome=JobState.DONE,
+        reason=DONE_FIELDS["reason"],
+        outputs=tuple(outputs),
+        output_lifetime=lifetime,
+        notes=notes,
+    )
+    run.unrecorded.clear()
+    reach(WorkerFault.SETTLED)
+
+
+STEPS: Mapping[JobState, tuple[Step, Callable[[Run], Wait | None]]] = {
+    JobState.PREPARING: (Step.PREPARE, prepare),
+    JobState.SUBMITTING: (Step.SUBMIT, submit),
+    JobState.AWAITING: (Step.AWAIT, wait_for_task),
+    JobState.COLLECTING: (Step.COLLECT, collect),
+    JobState.RENDERING: (Step.RENDER, render),
+}
+
+
+def _store_task(run: Run, answer: Pending) -> None:
+    task = answer.task.model_dump(mode="json")
+    run.advance(JobState.AWAITING, {"task": json.dumps(task)}, task=task)
+    reach(WorkerFault.TASK_STORED)
+
+
+def _store_results(run: Run, answer: Done) -> None:
+    sealed = tuple(
+        ResultRecord(result.media_type, ObjectRef.parse(result.ref))
+        for result in answer.results
+        if isinstance(result, SealedResult)
+    )
+    if sealed:
+        run.advance(JobState.COLLECTING, {"results": encode_results(sealed)}, results=sealed)
+        run.unrecorded.clear()
+        reach(WorkerFault.RESULTS_STORED)
+        return
+    run.keep_results([result for result in answer.results if isinstance(result, InMemory)])
+    run.advance(JobState.RENDERING)
