@@ -1,0 +1,7 @@
+"""Fixtures for tests of the promises."""
+
+from __future__ import annotations
+
+from tests.harness import pools
+
+__all__ = ["pools"]

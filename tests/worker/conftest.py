@@ -1,0 +1,17 @@
+"""Fixtures for tests of the pool."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from tests.harness import pools
+from tests.valkey import PrivateValkey
+
+__all__ = ["client", "pools"]
+
+
+@pytest.fixture
+def client(valkey: PrivateValkey) -> redis.Redis:
+    """A client of the shared server, emptied."""
+    return valkey.client()
