@@ -101,7 +101,7 @@ def test_p4_no_row_is_ever_without_a_deadline(room: SealedRoom) -> None:
 
 
 def test_p4_a_restarted_server_keeps_the_deadlines(fresh_valkey: Callable[..., PrivateValkey], tmp_path: Path) -> None:
-    server = fresh_valkey()
+    server = fresh_valkey(None, "--appendfsync", "always")
     room = SealedRoom.open(server, tmp_path, f"file://{tmp_path}/roots")
     short, long = room.seal(lifetime=timedelta(seconds=1)).ref, room.seal().ref
     before = server.client().pexpiretime(room.keys.row(long.oid))

@@ -128,7 +128,7 @@ def test_a_slow_drain_does_not_undo_the_cut_of_the_next(room: SealedRoom, monkey
 
 
 def test_a_killed_server_repeats_the_same_file(fresh_valkey: Callable[..., PrivateValkey], tmp_path: Path) -> None:
-    server = fresh_valkey()
+    server = fresh_valkey(None, "--appendfsync", "always")
     room = SealedRoom.open(server, tmp_path, f"file://{tmp_path}/roots")
     room.seal()
     room.keys.run("cut", [room.keys.cut, room.keys.outbox], [10])
