@@ -31,9 +31,9 @@ class DestroyReason(StrEnum):
     EXPIRED = "expired"
     REFUSED = "refused"
     ERASED = "erased"
-    REPLACED = "replaced"
     ORPHANED = "orphaned"
     ROOT_LOST = "root-lost"
+    LOST = "lost"
 
 
 class OpenState(StrEnum):

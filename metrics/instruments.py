@@ -245,6 +245,11 @@ INTEGRITY_ERRORS = _counter(
     "dayfly_integrity_errors_total", "Objects that did not open because they were changed, swapped or cut short."
 )
 
+KEY_STORE_RESTORES = _counter(
+    "dayfly_key_store_restores_total",
+    "Times the key store was found taken back to an older state and was healed from the receipts.",
+)
+
 # Roots ----------------------------------------------------------------------------------------------------------
 
 ROTATIONS = _counter(

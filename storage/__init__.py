@@ -41,6 +41,7 @@ from storage.names import (
 )
 from storage.policies import RetentionPolicy, load_policies, longest_lives
 from storage.receipts import OutboxDrain, Receipt
+from storage.restoring import RestoreHealer, RestoreReport
 from storage.root_records import PublicRoot
 from storage.roots import RootStore, open_root_store
 from storage.rotation import RotationReport, Rotator
@@ -71,6 +72,8 @@ __all__ = [
     "OutboxDrain",
     "PublicRoot",
     "Receipt",
+    "RestoreHealer",
+    "RestoreReport",
     "RetentionPolicy",
     "RootElsewhereError",
     "RootLostError",

@@ -35,6 +35,7 @@ class FaultPoint(StrEnum):
     DRAIN_CUT = "drain-cut"
     DRAIN_WRITTEN = "drain-written"
     DRAIN_TRIMMED = "drain-trimmed"
+    RESTORE_APPLIED = "restore-applied"
     SWEEP_EXPIRED = "sweep-expired"
     SWEEP_CIPHERTEXT_DELETED = "sweep-ciphertext-deleted"
     SWEEP_ORPHAN_DELETED = "sweep-orphan-deleted"

@@ -37,9 +37,10 @@ class ShredReason(StrEnum):
     EXPIRED = "expired"
     REFUSED = "refused"
     ERASED = "erased"
-    REPLACED = "replaced"
     ORPHANED = "orphaned"
     ROOT_LOST = "root-lost"
+    LOST = "lost"
+    """The key store was restored from a backup made before the key."""
 
 
 _NAME = re.compile(r"(upload|output)/(\d{10})/([0-9a-f]{32})")

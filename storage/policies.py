@@ -13,9 +13,9 @@ import tomllib
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from storage.errors import StoreConfigError
 from storage.names import ObjectClass
@@ -29,10 +29,29 @@ class _Strict(BaseModel):
 
 
 class UploadRetention(_Strict):
-    """How long uploads and parameters live: until the job ends, and in any case `latest_seconds` after submit."""
+    """
+    How long uploads and parameters live: until the job ends, and in any case `latest_seconds` after submit.
 
-    shred: Literal["job-end"] = "job-end"
-    latest_seconds: Annotated[int, Field(ge=1, le=30 * _DAY)]
+    With `shred = "after"`, those of a job that is done live for `after_seconds` more; however else it ends, nothing is
+    kept.
+    """
+
+    shred: Literal["job-end", "after"] = "job-end"
+    after_seconds: Annotated[int, Field(ge=1, le=30 * _DAY)] | None = None
+    latest_seconds: Annotated[int, Field(ge=1, le=60 * _DAY)]
+
+    @model_validator(mode="after")
+    def _says_how_long(self) -> Self:
+        if (self.shred == "after") != (self.after_seconds is not None):
+            raise ValueError('shred = "after" and after_seconds go together')
+        if self.after_seconds is not None and self.after_seconds > self.latest_seconds:
+            raise ValueError("after_seconds must not be longer than latest_seconds, the life of an upload at most")
+        return self
+
+    @property
+    def after(self) -> timedelta:
+        """How long an upload outlives its job when that is done; zero if it dies with it."""
+        return timedelta(seconds=self.after_seconds or 0)
 
     @property
     def latest(self) -> timedelta:
@@ -119,7 +138,8 @@ def _read(file: Path) -> RetentionPolicy:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise StoreConfigError(f"The policy file {file}: {field}: {first['msg']}.") from error
+        problem = first["msg"].removeprefix("Value error, ")
+        raise StoreConfigError(f"The policy file {file}: {field}: {problem}.") from error
     if policy.name != file.stem:
         raise StoreConfigError(f"The policy file {file}: name: must be {file.stem!r}, like the file's own name.")
     return policy

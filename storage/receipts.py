@@ -14,7 +14,9 @@ random, and whose the object was is not in it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,6 +28,7 @@ from storage.keystore import KeyStore
 from storage.names import ObjectId
 
 _FOLDER: Final = "receipts"
+_FILE: Final = re.compile(rf"{_FOLDER}/\d{{4}}/\d\d/\d\d/(\d+-\d+)-(\d+-\d+)\.jsonl")
 _EVENTS_PER_FILE: Final = 1000
 _NUMBERS: Final = frozenset({"v", "at", "deadline", "ceiling", "epoch", "live", "retired"})
 
@@ -58,7 +61,7 @@ class OutboxDrain:
         with redis_errors():
             events = keys.client.xrange(keys.outbox, first, last)
         if events:
-            with self._blobs.create(_file_name(first, last)) as sink:
+            with self._blobs.create(ReceiptFile(first, last).name) as sink:
                 for event_id, fields in events:
                     sink.write(_line(event_id, fields))
             reach(FaultPoint.DRAIN_WRITTEN)
@@ -83,19 +86,55 @@ class OutboxDrain:
 
     def receipts(self) -> Iterator[Receipt]:
         """Yield every receipt in the files, in the order of the files."""
-        for blob in self._blobs.list(f"{_FOLDER}/"):
-            try:
-                file = self._blobs.open(blob.name)
-            except CiphertextMissingError:
-                continue
-            with file:
-                for line in file.read().splitlines():
-                    yield json.loads(line)
+        for file in receipt_files(self._blobs):
+            yield from read_receipts(self._blobs, file)
 
 
-def _file_name(first: str, last: str) -> str:
-    day: datetime = from_ms(first.partition("-")[0].encode())
-    return f"{_FOLDER}/{day:%Y/%m/%d}/{first}-{last}.jsonl"
+@dataclass(frozen=True, slots=True)
+class ReceiptFile:
+    """One receipt file, known by the ids of its first and its last event."""
+
+    first: str
+    last: str
+
+    @property
+    def name(self) -> str:
+        """Its name in the blob store."""
+        day: datetime = from_ms(self.first.partition("-")[0].encode())
+        return f"{_FOLDER}/{day:%Y/%m/%d}/{self.first}-{self.last}.jsonl"
+
+    def newer_than(self, other: ReceiptFile) -> bool:
+        """Say whether its events come after those of *other*."""
+        return _order(self.last) > _order(other.last)
+
+
+def receipt_files(blobs: BlobStore, *, after: ReceiptFile | None = None) -> Iterator[ReceiptFile]:
+    """
+    Yield the receipt files by name, beginning behind the name of *after*.
+
+    Raises:
+        StoreUnavailableError: The blob store cannot be reached.
+    """
+    for blob in blobs.list(f"{_FOLDER}/", after="" if after is None else after.name):
+        match = _FILE.fullmatch(blob.name)
+        if match is not None:
+            yield ReceiptFile(match[1], match[2])
+
+
+def read_receipts(blobs: BlobStore, file: ReceiptFile) -> Iterator[Receipt]:
+    """
+    Yield the receipts of one file in their order; none if the file is gone.
+
+    Raises:
+        StoreUnavailableError: The blob store cannot be reached.
+    """
+    try:
+        opened = blobs.open(file.name)
+    except CiphertextMissingError:
+        return
+    with opened:
+        for line in opened.read().splitlines():
+            yield json.loads(line)
 
 
 def _receipt(event_id: bytes, fields: dict[bytes, bytes]) -> Receipt:

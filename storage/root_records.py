@@ -29,6 +29,7 @@ class PublicRoot:
         drawn: Numbers that were drawn for a root and not published.
         age: How long ago it was made, by the key store's clock.
         unrenewed: How long ago some process last made or renewed it, by the key store's clock.
+        asked: The epoch that somebody last asked to replace at once.
     """
 
     object_class: ObjectClass
@@ -39,6 +40,16 @@ class PublicRoot:
     drawn: tuple[int, ...] = ()
     age: timedelta = field(default=timedelta(), compare=False)
     unrenewed: timedelta = field(default=timedelta(), compare=False)
+    asked: int | None = field(default=None, compare=False)
+
+    @property
+    def rotation_asked(self) -> bool:
+        """Whether somebody asked for this root to be replaced at once."""
+        return self.asked is not None and self.epoch <= self.asked
+
+    def replaces(self, epoch: int) -> bool:
+        """Say whether the root of *epoch* is destroyed, and every one before it, as far as this record knows."""
+        return self.epoch > epoch and all(retiring > epoch for retiring in self.retiring)
 
     @property
     def fingerprint(self) -> str:
@@ -89,7 +100,13 @@ class RootRecords:
             _epochs(found, b"drawn:"),
             age=now - from_ms(found[b"created"]),
             unrenewed=now - from_ms(found.get(b"renewed", found[b"created"])),
+            asked=int(found[b"asked"]) if b"asked" in found else None,
         )
+
+    def ask_rotation(self, object_class: ObjectClass) -> int | None:
+        """Ask whoever rotates the class to do it at once; return the epoch to be replaced, `None` if there is none."""
+        epoch = self._connection.run("ask_rotation", [self._connection.root(object_class)], [])
+        return None if epoch is None else int(epoch)
 
     def draw_epoch(self, object_class: ObjectClass, floor: int) -> int:
         """Return a number above *floor* that no root of the class has had or will have."""

@@ -143,10 +143,10 @@ class Rotator:
         self._roots.renew(self._class, current.epoch, self._lifetime)
         self._keys.roots.renewed(current)
 
-    def root_age(self) -> timedelta | None:
-        """Return how long ago the current root was made, by the key store's clock; `None` if there is none."""
+    def due(self, every: timedelta) -> bool:
+        """Say whether to rotate now: the root is as old as *every*, or somebody asked for a rotation at once."""
         current = self._keys.roots.read(self._class)
-        return None if current is None else current.age
+        return current is None or current.age >= every or current.rotation_asked
 
     def _current(self) -> tuple[PublicRoot | None, bool]:
         """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import BinaryIO, TypeVar
 
 from pipelines.recipes import Recipe
@@ -66,6 +68,40 @@ def check_policy(policy: RetentionPolicy, provider: str, prompt: str | None) -> 
             f"The prompt has {len(prompt or ''):,} characters; the policy {policy.name!r} allows"
             f" {policy.limits.prompt_characters:,}."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """How long a job's upload and parameters, and its outputs, live after its end when it is done."""
+
+    upload: timedelta
+    output: timedelta
+
+
+def agreed_periods(policy: RetentionPolicy, *, upload: timedelta | None, output: timedelta | None) -> Periods:
+    """
+    Say how long a job's objects outlive it: what the policy says, or the shorter period that is asked for.
+
+    Raises:
+        PolicyError: More is asked for than the policy gives, or for outputs nothing.
+    """
+    return Periods(
+        upload=_shorter(policy, "uploads", upload, longest=policy.upload.after, least=timedelta()),
+        output=_shorter(policy, "outputs", output, longest=policy.output.latest, least=timedelta(seconds=1)),
+    )
+
+
+def _shorter(
+    policy: RetentionPolicy, what: str, asked: timedelta | None, *, longest: timedelta, least: timedelta
+) -> timedelta:
+    if asked is None:
+        return longest
+    if not least <= asked <= longest:
+        raise PolicyError(
+            f"The policy {policy.name!r} keeps {what} for {longest.total_seconds():,.0f} s after the job, and a job may"
+            f" only ask for less; {asked.total_seconds():,.0f} s was asked for."
+        )
+    return asked
 
 
 def check_provider(registry: ProviderRegistry, provider: str, recipe: Recipe) -> None:

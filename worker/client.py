@@ -30,9 +30,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from metrics.instruments import NudgeSource
 from pipelines.recipes import Recipe
 from providers import ProviderRegistry
-from storage import ObjectClass, ObjectRef, RetentionPolicy, SealedStore, ShredReason, StorageError
+from storage import (
+    KeyStore,
+    ObjectClass,
+    ObjectRef,
+    RetentionPolicy,
+    Rotator,
+    SealedStore,
+    ShredReason,
+    StorageError,
+)
 from storage.faults import reach
-from worker.acceptance import Bounded, check_policy, check_provider, named
+from worker.acceptance import Bounded, agreed_periods, check_policy, check_provider, named
 from worker.broker import NudgeBroker
 from worker.errors import (
     JobTimeoutError,
@@ -43,8 +52,9 @@ from worker.errors import (
 )
 from worker.faults import WorkerFault
 from worker.jobs import JobStore
-from worker.records import RECORD_VERSION, JobId, JobRecord, JobState
+from worker.records import RECORD_VERSION, JobId, JobRecord, JobState, encode_lifetime
 from worker.settling import finish_settled
+from worker.subjects import Erasure, erase, export
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +75,10 @@ class JobSpec(BaseModel):
     subject: str | None = Field(default=None, min_length=1, max_length=256, repr=False)
     """The person the data is about, as the web tier's own pseudonymous id; stored only as a keyed hash."""
     options: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    keep_upload: timedelta | None = None
+    """How long upload and parameters outlive the job when it is done; None, and at most, what the policy says."""
+    keep_outputs: timedelta | None = None
+    """How long outputs live after the job; None, and at most, what the policy says."""
 
 
 class Parts(Protocol):
@@ -72,6 +86,10 @@ class Parts(Protocol):
 
     @property
     def store(self) -> SealedStore: ...
+    @property
+    def keys(self) -> KeyStore: ...
+    @property
+    def rotators(self) -> Mapping[ObjectClass, Rotator]: ...
     @property
     def jobs(self) -> JobStore: ...
     @property
@@ -143,7 +161,8 @@ class Client:
         Raises:
             UnknownNameError: No such recipe, provider or policy.
             UnfitProviderError: The provider cannot do what the recipe needs.
-            PolicyError: The policy does not let the provider see the data, or the prompt is longer than it allows.
+            PolicyError: The policy does not let the provider see the data, the prompt is longer than it allows, or an
+                object is to be kept for longer.
             UploadTooLargeError: More bytes than the limit; what was sealed is shredded.
         """
         recipe = named("recipe", spec.recipe, self._parts.recipes)
@@ -153,6 +172,7 @@ class Client:
             raise UnknownNameError("provider", provider, self._parts.providers)
         check_provider(self._parts.registry, provider, recipe)
         check_policy(policy, provider, spec.prompt)
+        periods = agreed_periods(policy, upload=spec.keep_upload, output=spec.keep_outputs)
 
         subject_hash = None if spec.subject is None else self._subject_hash(spec.subject)
 
@@ -179,10 +199,13 @@ class Client:
                     "upload": str(sealed[0]),
                     "params": str(sealed[1]),
                     "deadline": str(int(deadline.timestamp() * 1000)),
+                    "upload_ms": encode_lifetime(periods.upload),
+                    "output_ms": encode_lifetime(periods.output),
                     **({} if subject_hash is None else {"subject": subject_hash}),
                 },
                 job_id,
                 look_after=self._parts.lease,
+                longest=policy.upload.latest + max(periods.upload, periods.output),
             )
         except Exception:
             self._discard(sealed)
@@ -205,6 +228,8 @@ class Client:
             params=sealed[1],
             created_at=now,
             deadline=deadline,
+            upload_lifetime=periods.upload,
+            output_lifetime=periods.output,
             subject_hash=subject_hash,
             stage_times={JobState.ACCEPTED: now},
         )
@@ -258,6 +283,49 @@ class Client:
             with suppress(LeaseLostError):
                 finish_settled(lease, self._parts)
         return self.show(job_id)
+
+    def extend(self, job_id: str, until: datetime) -> datetime:
+        """
+        Postpone the shred of what a job that is done has kept of its upload, and return the moment it has now.
+
+        An earlier moment than the one it has changes nothing; to shred at once there is `shred`.
+
+        Raises:
+            DeadlineError: *until* is past, or beyond what the policy gave the upload at most.
+            ObjectShreddedError: The upload is shredded already, as always under a policy that keeps none.
+            JobNotFoundError: No such job.
+        """
+        record = self.show(job_id)
+        return min(self._parts.store.extend((record.upload, record.params), until).values())
+
+    def shred(self, job_id: str) -> JobRecord:
+        """
+        Shred at once whatever of a job still lives, its outputs included; one that has not ended is cancelled.
+
+        Raises:
+            JobNotFoundError: No such job.
+        """
+        record = self.cancel(job_id)
+        self._parts.store.shred(record.objects, ShredReason.ERASED)
+        self._parts.store.delete_ciphertext(record.objects)
+        return record
+
+    def erase(self, *, subject: str, patience: timedelta = timedelta(seconds=60)) -> Erasure:
+        """
+        Erase everything of a subject: jobs end, keys are shredded, ciphertext is deleted, roots are rotated at once.
+
+        Safe to repeat. See `Erasure.complete` for whether the rotation was over within *patience*.
+        """
+        return erase(self._parts, self._subject_hash(subject), patience=patience)
+
+    def export(self, *, subject: str) -> Iterator[bytes]:
+        """
+        Give a zip file, piece by piece, of a subject's outputs that can still be read, and a record of everything.
+
+        Raises:
+            StorageError: While it is read: a store cannot be reached, or an output was changed.
+        """
+        return export(self._parts, self._subject_hash(subject))
 
     def open_output(self, job_id: str, name: str) -> BinaryIO:
         """

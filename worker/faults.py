@@ -31,4 +31,6 @@ class WorkerFault(StrEnum):
     FINISHED = "finished"
     CANCEL_SHREDDED = "cancel-shredded"
     CANCEL_CLAIMED = "cancel-claimed"
+    ERASE_SHREDDED = "erase-shredded"
+    ERASE_DELETED = "erase-deleted"
     SWEEP_NUDGED = "sweep-nudged"

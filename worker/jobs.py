@@ -13,7 +13,7 @@ proves itself with the fencing token of its lease; a worker that lost its lease 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -26,7 +26,7 @@ from worker.errors import JobNotFoundError, LeaseLostError, ServerUnavailableErr
 from worker.records import JobId, JobRecord, JobState, decode_record
 
 RECORD_LIFETIME = timedelta(days=30)
-"""How long the record of an ended job is kept: long enough to answer "what became of it?"."""
+"""How long the record of an ended job outlives its objects: long enough to answer "what became of it?"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,23 @@ class JobStore:
             for name in ("create", "claim", "renew", "transition", "release", "finish", "cancel", "due")
         }
 
-    def create(self, record_fields: Mapping[str, str], job_id: JobId, *, look_after: timedelta) -> None:
+    def create(
+        self, record_fields: Mapping[str, str], job_id: JobId, *, look_after: timedelta, longest: timedelta
+    ) -> None:
         """
         Accept a job.
 
         Args:
             look_after: When the sweeper should nudge the job if no worker has claimed it by then.
+            longest: How long the job and its objects can live at most; its subject is known that long, too.
         """
         flat = [part for pair in record_fields.items() for part in pair]
-        self._run("create", job_id, _ms(look_after), *flat)
+        subject = record_fields.get("subject")
+        with translated():
+            self._scripts["create"](
+                keys=[*self._keys(job_id), *([] if subject is None else [self._subject_key(subject)])],
+                args=[job_id, _ms(look_after), _ms(longest + RECORD_LIFETIME), *flat],
+            )
 
     def claim(self, job_id: JobId, *, lease_for: timedelta, most_strikes: int) -> Lease:
         """Take the lease of a job that is open, due and held by nobody; an accepted one starts preparing."""
@@ -148,7 +156,9 @@ class JobStore:
         Raises:
             LeaseLostError: Somebody else holds the job now.
         """
-        if not self._run("finish", lease.job_id, lease.job.fence, _ms(RECORD_LIFETIME)):
+        # Without its record, an output that still lives could be neither fetched nor erased.
+        kept = RECORD_LIFETIME + max(lease.job.upload_lifetime, lease.job.output_lifetime)
+        if not self._run("finish", lease.job_id, lease.job.fence, _ms(kept)):
             raise LeaseLostError(lease.job_id)
 
     def due(self, *, limit: int, look_again: timedelta) -> list[JobId]:
@@ -179,6 +189,20 @@ class JobStore:
                 yield self.show(JobId(value.decode()))
             except JobNotFoundError:
                 continue
+
+    def of_subject(self, subject_hash: str) -> Iterator[JobRecord]:
+        """Give the jobs of one subject whose records are kept, the oldest first, also those accepted meanwhile."""
+        seen: set[bytes] = set()
+        while True:
+            with translated():
+                ids: Any = self._client.zrange(self._subject_key(subject_hash), 0, -1)
+            fresh = [value for value in ids if value not in seen]
+            if not fresh:
+                return
+            for value in fresh:
+                seen.add(value)
+                with suppress(JobNotFoundError):
+                    yield self.show(JobId(value.decode()))
 
     def watch(self, job_id: JobId, *, end: datetime | None = None) -> Iterator[JobRecord]:
         """
@@ -217,11 +241,15 @@ class JobStore:
     def _job_key(self, job_id: JobId) -> str:
         return f"{self._namespace}:job:{job_id}"
 
+    def _subject_key(self, subject_hash: str) -> str:
+        return f"{self._namespace}:subject:{subject_hash}"
+
+    def _keys(self, job_id: JobId) -> tuple[str, ...]:
+        return self._job_key(job_id), self._open, self._all, self._counts
+
     def _run(self, name: str, job_id: JobId, *args: str | int) -> Any:
         with translated():
-            return self._scripts[name](
-                keys=[self._job_key(job_id), self._open, self._all, self._counts], args=[job_id, *args]
-            )
+            return self._scripts[name](keys=self._keys(job_id), args=[job_id, *args])
 
     def _lease(self, job_id: JobId, lease_for: timedelta, answer: Sequence[Any]) -> Lease:
         result = ClaimResult(answer[0].decode())

@@ -19,13 +19,14 @@ import structlog
 from metrics.exporter import Health
 from pipelines import Limits, Sandbox
 from providers import Transport
+from storage import RestoreHealer
 from worker.accounts import hosts_of, read_accounts
 from worker.advance import Advance
 from worker.bench import Bench
 from worker.broker import ACTOR, QUEUE
 from worker.errors import ServerUnavailableError
 from worker.leases import LeaseKeeper
-from worker.process import Stop, serving, tell_remarks
+from worker.process import Stop, heal, serving, tell_remarks
 from worker.settings import Settings
 from worker.wiring import Deployment, Role
 
@@ -52,6 +53,8 @@ def run_worker(settings: Settings, sandbox: Sandbox) -> int:
     stop.install()
     with Deployment.open(settings, Role.WORKER) as deployment, ExitStack() as parts:
         tell_remarks(deployment.root_stores)
+        # What was shredded and is back must not be opened by a job that is back as well.
+        heal(RestoreHealer(deployment.keys, deployment.blobs))
         for rotator in deployment.rotators.values():
             rotator.ensure()
         accounts = read_accounts(deployment.registry.names(), os.environ)

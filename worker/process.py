@@ -16,7 +16,7 @@ from types import FrameType
 import structlog
 
 from metrics.exporter import Health, MetricsServer, serve_process_metrics
-from storage import ObjectClass, RootStore
+from storage import ObjectClass, RestoreHealer, RootStore
 from worker.errors import SettingProblem, SettingsError
 from worker.settings import Settings
 
@@ -58,6 +58,23 @@ def tell_remarks(root_stores: Mapping[ObjectClass, RootStore]) -> None:
     for object_class, store in root_stores.items():
         for remark in store.remarks():
             log.warning("root store not wholly examined", object_class=object_class.value, problem=remark)
+
+
+def heal(healer: RestoreHealer) -> None:
+    """
+    Destroy again what a restored key store had forgotten to be destroyed, and say so as loudly as a log can.
+
+    Raises:
+        StorageError: A store cannot be reached.
+    """
+    report = healer.heal()
+    if report is not None:
+        log.error(
+            "the key store was taken back to an older state and is healed",
+            receipt_files=report.files,
+            shredded_again=report.shredded,
+            lost=report.lost,
+        )
 
 
 @contextmanager

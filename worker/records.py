@@ -108,8 +108,10 @@ class JobRecord:
     outcome: JobState | None = None
     reason: str | None = None
     outputs: tuple[OutputRecord, ...] = ()
+    upload_lifetime: timedelta = timedelta()
+    """How long the upload and the parameters outlive a job that is done; fixed when it is accepted, as the next."""
     output_lifetime: timedelta = timedelta()
-    """How long the outputs live from the settling on, as the policy said when they were made."""
+    """How long the outputs live from the settling on."""
     notes: tuple[Note, ...] = ()
     results: tuple[ResultRecord, ...] = ()
     intent: str | None = None
@@ -124,6 +126,16 @@ class JobRecord:
     def consumed(self) -> tuple[ObjectRef, ...]:
         """Every object that dies with the job: its upload, its parameters and sealed provider results."""
         return (self.upload, self.params, *(result.ref for result in self.results))
+
+    @property
+    def kept(self) -> tuple[ObjectRef, ...]:
+        """Those that a policy lets outlive a job that is done."""
+        return (self.upload, self.params) if self.outcome is JobState.DONE and self.upload_lifetime else ()
+
+    @property
+    def objects(self) -> tuple[ObjectRef, ...]:
+        """Everything that was ever sealed for the job and is named in its record."""
+        return (*self.consumed, *(output.ref for output in self.outputs))
 
     def to_json(self) -> dict[str, object]:
         """Give the record as plain values for `--json` and for the web tier."""
@@ -152,7 +164,7 @@ def encode_outputs(outputs: tuple[OutputRecord, ...]) -> str:
 
 
 def encode_lifetime(lifetime: timedelta) -> str:
-    """Write how long outputs live as the record's `output_ms` field."""
+    """Write how long objects live as the record's `upload_ms` or `output_ms` field."""
     return str(lifetime // timedelta(milliseconds=1))
 
 
@@ -189,6 +201,7 @@ def decode_record(job_id: JobId, fields: Mapping[bytes, bytes]) -> JobRecord:
         outcome=JobState(text["outcome"]) if "outcome" in text else None,
         reason=text.get("reason"),
         outputs=tuple(map(OutputRecord.from_json, json.loads(text.get("outputs", "[]")))),
+        upload_lifetime=timedelta(milliseconds=int(text.get("upload_ms", "0"))),
         output_lifetime=timedelta(milliseconds=int(text.get("output_ms", "0"))),
         notes=tuple(
             Note(note["rendition"], note["code"], note["actual"], note["wanted"])

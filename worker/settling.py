@@ -2,8 +2,8 @@
 The end of a job: keys destroyed first, then the record says so.
 
 A job settles in one transition that fixes its outcome. What follows can be repeated by whoever claims the job after a
-crash: outputs get their real deadline, everything the job consumed is shredded in one script of the key store, the
-ciphertext is deleted, the record ends.
+crash: outputs get their real deadline, and so does what the policy lets outlive the job; everything else the job
+consumed is shredded in one script of the key store, the ciphertext is deleted, the record ends.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from metrics.instruments import JOB_SECONDS, JOBS_ENDED, SHRED_LAG_SECONDS
-from storage import DeadlineError, ObjectShreddedError, SealedStore, ShredReason, UnknownObjectError
+from storage import DeadlineError, ObjectRef, ObjectShreddedError, SealedStore, ShredReason, UnknownObjectError
 from storage.faults import reach
 from worker.faults import WorkerFault
 from worker.jobs import JobStore, Lease
-from worker.records import JobState
+from worker.records import JobRecord, JobState
 
 
 class Stores(Protocol):
@@ -43,7 +43,7 @@ def finish_settled(lease: Lease, stores: Stores) -> None:
         # Counted from the settling, not from now: whoever repeats this after a crash asks for the same deadline. By the
         # record, not by the policy: whoever repeats it may not have that policy any more.
         try:
-            stores.store.extend(outputs, settled_at + job.output_lifetime)
+            stores.store.extend(outputs, settled_at + job.output_lifetime, may_shorten=True)
         except (ObjectShreddedError, UnknownObjectError, DeadlineError):
             # The outputs outlived their pending deadline while no worker was there to finish: the job cannot be "done".
             lease = stores.jobs.transition(
@@ -60,7 +60,11 @@ def finish_settled(lease: Lease, stores: Stores) -> None:
             )
             job = lease.job
     reach(WorkerFault.OUTPUTS_EXTENDED)
-    consumed = [*job.consumed, *([] if job.outcome is JobState.DONE else outputs)]
+    kept = _postponed(job, settled_at, stores)
+    consumed = [
+        *(ref for ref in job.consumed if ref not in kept),
+        *([] if job.outcome is JobState.DONE else outputs),
+    ]
     stores.store.shred(consumed, ShredReason(job.reason or ShredReason.FAILED))
     shredded_at = datetime.now(UTC)
     reach(WorkerFault.SHREDDED)
@@ -72,6 +76,18 @@ def finish_settled(lease: Lease, stores: Stores) -> None:
     JOBS_ENDED.labels(outcome=outcome).inc()
     JOB_SECONDS.labels(outcome=outcome).observe(max(0.0, (shredded_at - job.created_at).total_seconds()))
     SHRED_LAG_SECONDS.observe(max(0.0, (shredded_at - settled_at).total_seconds()))
+
+
+def _postponed(job: JobRecord, settled_at: datetime, stores: Stores) -> tuple[ObjectRef, ...]:
+    """Give what the policy lets outlive the job the deadline of its postponed shred, and return what that is."""
+    if not job.kept:
+        return ()
+    try:
+        stores.store.extend(job.kept, min(settled_at + job.upload_lifetime, job.deadline), may_shorten=True)
+    except (ObjectShreddedError, UnknownObjectError, DeadlineError):
+        # The period is over, because whoever settled the job left it so long; or the objects are gone.
+        return ()
+    return job.kept
 
 
 def settled_fields(

@@ -39,7 +39,6 @@ from worker.records import (
     JobState,
     OutputRecord,
     ResultRecord,
-    encode_lifetime,
     encode_notes,
     encode_outputs,
     encode_results,
@@ -128,11 +127,9 @@ def render(run: Run) -> None:
     """Make every rendition of the recipe in one sandboxed run, seal each, and settle the job as done."""
     outputs: list[OutputRecord] = []
     notes: tuple[Note, ...] = ()
-    lifetime = timedelta()
     with run.picture() as source:
         if run.recipe.renditions:
-            policy = run.bench.policies[run.job.policy]
-            lifetime = policy.output.latest
+            pending = run.bench.policies[run.job.policy].pending
             ai = digital_source_of(run.recipe.operation)
             with run.bench.sandbox.render(source, run.recipe, run.bench.limits, digital_source=ai) as renditions:
                 reach(WorkerFault.RENDERED)
@@ -143,9 +140,9 @@ def render(run: Run) -> None:
                     sealed = run.bench.store.seal(
                         rendition.data,
                         object_class=ObjectClass.OUTPUT,
-                        deadline=now + policy.pending,
+                        deadline=now + pending,
                         # Twice, for what the clocks of this host and of Redis may differ by.
-                        ceiling=now + 2 * policy.pending + policy.output.latest,
+                        ceiling=now + 2 * pending + run.job.output_lifetime,
                     )
                     run.unrecorded.append(sealed.ref)
                     reach(WorkerFault.OUTPUT_SEALED)
@@ -164,13 +161,11 @@ def render(run: Run) -> None:
         {
             **DONE_FIELDS,
             "outputs": encode_outputs(tuple(outputs)),
-            "output_ms": encode_lifetime(lifetime),
             "notes": encode_notes(notes),
         },
         outcome=JobState.DONE,
         reason=DONE_FIELDS["reason"],
         outputs=tuple(outputs),
-        output_lifetime=lifetime,
         notes=notes,
     )
     run.unrecorded.clear()

@@ -3,6 +3,7 @@ The sweeper: the periodic reconciliation that finishes what a crash left.
 
 Any number may run; one at a time leads, by a lease in Redis. Each sweep
 
+    destroys again what a restored key store had forgotten to be destroyed,
     records keys that reached their deadline,
     deletes ciphertext whose key is gone, and ciphertext without an owner,
     nudges jobs that nobody moved on in time,
@@ -39,13 +40,22 @@ from metrics.instruments import (
     SweepAction,
     SweepOutcome,
 )
-from storage import ObjectClass, ObjectSweep, OutboxDrain, RootElsewhereError, Rotator, StaleRootError, StorageError
+from storage import (
+    ObjectClass,
+    ObjectSweep,
+    OutboxDrain,
+    RestoreHealer,
+    RootElsewhereError,
+    Rotator,
+    StaleRootError,
+    StorageError,
+)
 from storage.faults import reach
 from worker.broker import NudgeBroker
 from worker.errors import ServerUnavailableError
 from worker.faults import WorkerFault
 from worker.jobs import RECORD_LIFETIME, JobStore
-from worker.process import Stop, serving, tell_remarks
+from worker.process import Stop, heal, serving, tell_remarks
 from worker.settings import Settings
 from worker.wiring import Deployment, Role
 
@@ -70,6 +80,7 @@ def run_sweeper(settings: Settings) -> int:
     stop.install()
     with Deployment.open(settings, Role.SWEEPER) as deployment:
         tell_remarks(deployment.root_stores)
+        heal(RestoreHealer(deployment.keys, deployment.blobs))
         # Before this process stands by: one that cannot see the current root must not lead later.
         for rotator in deployment.rotators.values():
             rotator.ensure()
@@ -96,6 +107,7 @@ class Sweeper:
     client: redis.Redis
     objects: ObjectSweep
     receipts: OutboxDrain
+    healer: RestoreHealer
     rotators: Mapping[ObjectClass, Rotator]
     rotate_every: Mapping[ObjectClass, timedelta]
     jobs: JobStore
@@ -120,6 +132,7 @@ class Sweeper:
             client=deployment.redis,
             objects=ObjectSweep(deployment.keys, deployment.blobs, deployment.root_stores),
             receipts=OutboxDrain(deployment.keys, deployment.blobs),
+            healer=RestoreHealer(deployment.keys, deployment.blobs),
             rotators=deployment.rotators,
             rotate_every={
                 ObjectClass.UPLOAD: timedelta(seconds=settings.rotation_uploads_seconds),
@@ -204,6 +217,8 @@ class Sweeper:
             log.error("no sweep by name", problem=str(error))
 
     def _parts(self) -> Iterator[tuple[str, SweepAction | None, Callable[[], int]]]:
+        # Before the rotation, which would wrap again what was shredded and is back.
+        yield "heal", None, self._heal
         for object_class in self.rotators:
             yield f"rotate {object_class}", None, partial(self._rotate, object_class)
         yield "expire", SweepAction.EXPIRED, partial(self.objects.expire_due, BATCH)
@@ -233,11 +248,14 @@ class Sweeper:
         reach(WorkerFault.SWEEP_NUDGED)
         return len(due)
 
+    def _heal(self) -> int:
+        heal(self.healer)
+        return 0
+
     def _rotate(self, object_class: ObjectClass) -> int:
         rotator = self.rotators[object_class]
         rotator.ensure()
-        age = rotator.root_age()
-        if age is None or age >= self.rotate_every[object_class]:
+        if rotator.due(self.rotate_every[object_class]):
             # Overtaken means rotated by another: a former leader that was slow, or an erasure.
             with suppress(StaleRootError):
                 rotator.rotate()

@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,57 @@ def test_on_a_terminal_an_id_is_short_enough_for_its_line_and_long_enough_for_a_
     assert job_id[:12] in shown
     assert job_id not in shown
     assert run("job", "show", job_id[:12]).stdout.startswith(f"job {job_id}: ")
+
+
+def test_erase_says_what_was_destroyed_and_export_what_there_was(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(800, 600))
+    done = data(run("submit", "a.jpg", "--recipe", "original-clean", "--subject", "u-erase", "--wait", "--json"))
+    assert isinstance(done, dict)
+
+    exported = run("export", "--subject", "u-erase", "-o", "out.zip")
+    assert exported.returncode == ExitCode.OK
+    assert (tmp_path / "out.zip").stat().st_mode & 0o777 == 0o600
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert [name for name in archive.namelist() if name.startswith(done["id"])]
+    assert run("export", "--subject", "u-erase", "-o", "out.zip").returncode == ExitCode.USAGE
+
+    erased = run("erase", "--subject", "u-erase")
+    assert erased.returncode == ExitCode.OK, erased.stderr
+    assert done["id"] in erased.stdout
+    again = data(run("erase", "--subject", "u-erase", "--json"))
+    assert isinstance(again, dict)
+    assert again["complete"]
+    assert all(item["already"] for item in again["objects"])
+
+
+@pytest.mark.parametrize("asked", ["--keep-upload=7d", "--keep-outputs=2d", "--keep-outputs=soon"])
+def test_asking_to_keep_for_longer_than_the_policy_is_a_wrong_command_line(
+    run: Run, tmp_path: Path, asked: str
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(80, 60))
+
+    refused = run("submit", "a.jpg", "--recipe", "original-clean", asked)
+
+    assert refused.returncode == ExitCode.USAGE
+    assert refused.stdout == ""
+
+
+def test_a_renditions_life_can_be_shortened_and_ended(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(800, 600))
+    done = data(
+        run(
+            "submit",
+            "a.jpg",
+            "--recipe",
+            "original-clean",
+            "--keep-outputs",
+            "30m",
+            "--keep-upload=0",
+            "--wait",
+            "--json",
+        )
+    )
+    assert isinstance(done, dict)
+
+    assert run("job", "shred", done["id"]).returncode == ExitCode.OK
+    assert run("fetch", done["id"], "-o", "out").returncode == ExitCode.NOT_FOUND

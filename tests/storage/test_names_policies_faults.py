@@ -63,6 +63,8 @@ def test_the_default_policy_is_process_and_forget() -> None:
     assert policy.allows("local")
 
 
+EXAMPLES = Path(__file__).parents[2] / "examples" / "policies"
+
 GOOD = """
 name = "mine"
 title = "Mine"
@@ -89,6 +91,9 @@ def test_a_policy_of_ones_own_is_read_beside_the_default(tmp_path: Path) -> None
         (("latest_seconds = 3600", "latest_seconds = 0"), "upload.latest_seconds.*1"),
         (("latest_seconds = 3600", 'latest_seconds = "day"'), "upload.latest_seconds.*integer"),
         (("[upload]", '[upload]\nshred = "never"'), "upload.shred.*job-end"),
+        (("[upload]", '[upload]\nshred = "after"'), "upload: shred.*after_seconds go together"),
+        (("[upload]", "[upload]\nafter_seconds = 60"), "upload: shred.*after_seconds go together"),
+        (("[upload]", '[upload]\nshred = "after"\nafter_seconds = 3601'), "after_seconds must not be longer"),
         (('title = "Mine"', 'title = "Mine"\nkeep = 1'), "keep"),
         (('name = "mine"', 'name = "other"'), "name: must be 'mine'"),
         (('title = "Mine"', ""), "title"),
@@ -100,6 +105,13 @@ def test_a_wrong_policy_names_the_file_and_the_field(tmp_path: Path, change: tup
 
     with pytest.raises(StoreConfigError, match=f"mine.toml.*{words}"):
         load_policies(tmp_path)
+
+
+def test_the_example_of_a_postponed_shred_is_a_policy() -> None:
+    policy = load_policies(EXAMPLES)["keep-a-week"]
+
+    assert policy.upload.after == timedelta(days=7)
+    assert policy.upload.latest > policy.upload.after
 
 
 def test_a_missing_policies_folder_is_said(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_slow_drain_does_not_undo_the_cut_of_the_next(room: SealedRoom, monkey
     monkeypatch.setattr(receipts_module, "reach", overtaken)
     room.drain.drain()
 
-    assert room.keys.client.exists(room.keys.cut)
+    assert room.keys.client.hexists(room.keys.cut, "last")
 
 
 def test_a_killed_server_repeats_the_same_file(fresh_valkey: Callable[..., PrivateValkey], tmp_path: Path) -> None:

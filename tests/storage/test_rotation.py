@@ -229,12 +229,31 @@ def test_p5_the_age_of_a_root_is_known_though_this_hosts_clock_is_wrong(
         monkeypatch.setattr(f"{module}.datetime", Behind, raising=False)
     record = room.keys.root(UPLOAD)
     room.keys.client.hincrby(record, "created", -180_000)
-    age = room.rotators[UPLOAD].root_age()
 
-    assert age is not None
-    assert timedelta(minutes=2, seconds=50) < age < timedelta(minutes=3, seconds=30)
+    assert room.rotators[UPLOAD].due(timedelta(minutes=2, seconds=50))
+    assert not room.rotators[UPLOAD].due(timedelta(minutes=3, seconds=30))
     room.keys.client.flushall()
-    assert room.rotators[UPLOAD].root_age() is None
+    assert room.rotators[UPLOAD].due(timedelta(days=1))
+
+
+def test_a_rotation_that_is_asked_for_is_due_until_the_asked_root_is_replaced(room: SealedRoom) -> None:
+    rotator = room.rotators[UPLOAD]
+    asked = room.keys.roots.ask_rotation(UPLOAD)
+
+    assert asked == room.keys.current_root(UPLOAD).epoch
+    assert rotator.due(timedelta(days=1))
+    assert not room.keys.current_root(UPLOAD).replaces(asked)
+    rotator.rotate()
+    assert not rotator.due(timedelta(days=1))
+    assert room.keys.current_root(UPLOAD).replaces(asked)
+    assert room.keys.roots.ask_rotation(UPLOAD) != asked
+
+
+def test_a_class_without_a_root_is_not_given_a_record_by_who_asks(room: SealedRoom) -> None:
+    room.keys.client.flushall()
+
+    assert room.keys.roots.ask_rotation(UPLOAD) is None
+    assert room.keys.roots.read(UPLOAD) is None
 
 
 def make_rows(room: SealedRoom, count: int) -> list[ObjectRef]:

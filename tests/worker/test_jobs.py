@@ -47,6 +47,7 @@ def job_id(jobs: JobStore) -> JobId:
         },
         made,
         look_after=LONG,
+        longest=LONG,
     )
     return made
 
@@ -71,7 +72,7 @@ def test_claiming_an_accepted_job_starts_preparing(jobs: JobStore, job_id: JobId
 def test_creating_a_job_twice_keeps_the_first(jobs: JobStore, job_id: JobId) -> None:
     before = jobs.show(job_id)
 
-    jobs.create({"recipe": "another"}, job_id, look_after=LONG)
+    jobs.create({"recipe": "another"}, job_id, look_after=LONG, longest=LONG)
 
     assert jobs.show(job_id) == before
     assert jobs.figures()[JobState.ACCEPTED] == 1

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from storage import Live, ObjectClass, ObjectRef, Shredded, ShredReason
+from storage import Live, ObjectRef, Shredded, ShredReason
 from tests.harness import Pool
 from worker.jobs import Lease
-from worker.records import JobId, JobState, OutputRecord, encode_lifetime, encode_outputs
-from worker.settling import DONE_FIELDS, finish_settled
+from worker.records import JobState
+from worker.settling import finish_settled
 
 LEASE = timedelta(seconds=30)
 
@@ -25,31 +25,8 @@ def pool(pools: Callable[..., Pool]) -> Pool:
 
 def settled_with_an_output(pool: Pool) -> tuple[Lease, ObjectRef]:
     """A job as a worker leaves it that dies right after it settled the job as done."""
-    now = datetime.now(UTC)
-    policy = pool.deployment.policies["quick"]
-    job = pool.submit(b"an upload", "null")
-    sealed = pool.deployment.store.seal(
-        b"a rendition",
-        object_class=ObjectClass.OUTPUT,
-        deadline=now + policy.pending,
-        ceiling=now + 2 * policy.pending + policy.output.latest,
-    )
-    outputs = (OutputRecord("main", "image/jpeg", 1, 1, 11, sealed.ref),)
-    lease = pool.deployment.jobs.claim(JobId(job.id), lease_for=LEASE, most_strikes=5)
-    lease = pool.deployment.jobs.transition(
-        lease,
-        JobState.SETTLED,
-        {
-            **DONE_FIELDS,
-            "outputs": encode_outputs(outputs),
-            "output_ms": encode_lifetime(policy.output.latest),
-        },
-        outcome=JobState.DONE,
-        reason="done",
-        outputs=outputs,
-        output_lifetime=policy.output.latest,
-    )
-    return lease, sealed.ref
+    lease = pool.settle_as_done(pool.submit(b"an upload", "null"), b"a rendition")
+    return lease, lease.job.outputs[0].ref
 
 
 def test_a_repeated_end_asks_for_the_deadline_of_the_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,9 +35,9 @@ def test_a_repeated_end_asks_for_the_deadline_of_the_first(pool: Pool, monkeypat
     asked: list[datetime] = []
     extend = pool.deployment.store.extend
 
-    def remembered(refs: list[ObjectRef], deadline: datetime) -> object:
+    def remembered(refs: list[ObjectRef], deadline: datetime, **how: bool) -> object:
         asked.append(deadline)
-        return extend(refs, deadline)
+        return extend(refs, deadline, **how)
 
     monkeypatch.setattr(pool.deployment.store, "extend", remembered)
     with monkeypatch.context() as crash:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import catalogue, demonstration, jobs, processes, recipes
+from worker.cli import catalogue, demonstration, jobs, processes, recipes, subjects
 
 app = typer.Typer(
     help="A pool of image workers that destroys the key of every upload when its job ends.",
@@ -38,5 +38,6 @@ def _root(
 demonstration.add_to(app)
 processes.add_to(app)
 jobs.add_to(app)
+subjects.add_to(app)
 app.add_typer(recipes.app, name="recipes")
 catalogue.add_to(app)

@@ -83,10 +83,14 @@ def _policy(policy: RetentionPolicy, *, default: bool) -> tuple[str, ...]:
     return (
         f"{policy.name} (default)" if default else policy.name,
         policy.title,
-        f"at the job's end, at the latest after {_span(policy.upload.latest)}",
+        f"{_when(policy)}, at the latest after {_span(policy.upload.latest)}",
         f"at the latest after {_span(policy.output.latest)}",
         "any" if policy.providers is None else ", ".join(policy.providers),
     )
+
+
+def _when(policy: RetentionPolicy) -> str:
+    return f"{_span(policy.upload.after)} after a job that is done" if policy.upload.after else "at the job's end"
 
 
 def _span(value: timedelta) -> str:

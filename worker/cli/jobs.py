@@ -14,15 +14,16 @@ import typer
 from pydantic import ValidationError
 
 from storage import Live, Shredded, Status
+from worker.cli._deployment import deployment
 from worker.cli._errors import ExitCode, UsageError
 from worker.cli._output import Json, console, moment, notes, print_json, print_table, seconds, size
+from worker.cli._periods import period
 from worker.cli._renditions import print_renditions, write_renditions
 from worker.client import Client, JobSpec
 from worker.errors import JobTimeoutError
-from worker.logs import configure
 from worker.records import JobRecord, JobState
-from worker.settings import Settings
-from worker.wiring import Deployment, Role
+from worker.subjects import status_as_data
+from worker.wiring import Deployment
 
 UNTAKEN_AFTER: Final = timedelta(seconds=3)
 """How long a job that is waited for may lie untaken before the user is told why that may be."""
@@ -41,6 +42,7 @@ def add_to(app: typer.Typer) -> None:
     job_commands.command("show")(show)
     job_commands.command("list")(list_jobs)
     job_commands.command("cancel")(cancel)
+    job_commands.command("shred")(shred)
     app.add_typer(job_commands, name="job")
 
 
@@ -61,6 +63,13 @@ def submit(
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="A further wish; may be repeated.")
     ] = None,
+    keep_upload: Annotated[
+        str | None,
+        typer.Option("--keep-upload", metavar="TIME", help="For how long after a job that is done, if less."),
+    ] = None,
+    keep_outputs: Annotated[
+        str | None, typer.Option("--keep-outputs", metavar="TIME", help="For how long after the job, if less: 12h, 7d.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit with 1 unless it is done.")] = False,
     timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")] = None,
     as_json: Json = False,
@@ -73,11 +82,13 @@ def submit(
         subject=subject,
         prompt=_prompt(prompt, prompt_file),
         options=_options(option or []),
+        keep_upload=period("--keep-upload", keep_upload),
+        keep_outputs=period("--keep-outputs", keep_outputs),
     )
-    with _photo(photo) as stream, _deployment() as deployment:
-        if deployment.settings.embedded:
-            deployment.ensure_roots()
-        client = Client(deployment)
+    with _photo(photo) as stream, deployment() as opened:
+        if opened.settings.embedded:
+            opened.ensure_roots()
+        client = Client(opened)
         record = client.submit(stream, spec)
         if not wait:
             if as_json:
@@ -87,23 +98,23 @@ def submit(
                 if sys.stdout.isatty():
                     notes().print(f"Accepted; 'dayfly job show {record.id}' says where it is.")
             return ExitCode.OK
-        record = _follow(deployment, record, timeout)
-        _print_job(deployment, record, as_json)
+        record = _follow(opened, record, timeout)
+        _print_job(opened, record, as_json)
     return _verdict(record)
 
 
 def show(job_id: JobId, as_json: Json = False) -> None:
     """Show where a job is and what became of it."""
-    with _deployment() as deployment:
-        _print_job(deployment, _find(Client(deployment), job_id), as_json)
+    with deployment() as opened:
+        _print_job(opened, _find(Client(opened), job_id), as_json)
 
 
 def list_jobs(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = 20, as_json: Json = False
 ) -> None:
     """Show the newest jobs."""
-    with _deployment() as deployment:
-        records = list(Client(deployment).list(limit))
+    with deployment() as opened:
+        records = list(Client(opened).list(limit))
     if as_json:
         print_json([record.to_json() for record in records])
         return
@@ -123,9 +134,16 @@ def _listed_id(record: JobRecord) -> str:
 
 def cancel(job_id: JobId, as_json: Json = False) -> None:
     """Shred a job's keys at once and end it. A job that has ended stays as it is."""
-    with _deployment() as deployment:
-        client = Client(deployment)
-        _print_job(deployment, client.cancel(_find(client, job_id).id), as_json)
+    with deployment() as opened:
+        client = Client(opened)
+        _print_job(opened, client.cancel(_find(client, job_id).id), as_json)
+
+
+def shred(job_id: JobId, as_json: Json = False) -> None:
+    """Shred at once whatever of a job still lives, its renditions included."""
+    with deployment() as opened:
+        client = Client(opened)
+        _print_job(opened, client.shred(_find(client, job_id).id), as_json)
 
 
 def fetch(
@@ -136,23 +154,14 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Write a job's renditions to a folder."""
-    with _deployment() as deployment:
-        client = Client(deployment)
+    with deployment() as opened:
+        client = Client(opened)
         record = _find(client, job_id)
         written = write_renditions(client, record, folder, names=name, force=force)
     if as_json:
         print_json([{**output.to_json(), "path": str(path)} for output, path in written])
     else:
         print_renditions(written)
-
-
-@contextmanager
-def _deployment() -> Iterator[Deployment]:
-    settings = Settings.load()
-    # A command's own output is its log; only what an operator asked for comes beside it.
-    configure(settings.log_level if "log_level" in settings.model_fields_set else "error", settings.log_format)
-    with Deployment.open(settings, Role.WEB) as deployment:
-        yield deployment
 
 
 @contextmanager
@@ -246,7 +255,7 @@ def _verdict(record: JobRecord) -> ExitCode:
 def _print_job(deployment: Deployment, record: JobRecord, as_json: bool) -> None:
     upload = deployment.store.status(record.upload)
     if as_json:
-        print_json({**record.to_json(), "upload_status": _status_as_data(upload)})
+        print_json({**record.to_json(), "upload_status": status_as_data(upload)})
         return
     out = console()
     out.print(f"job {record.id}: {record.state}")
@@ -279,16 +288,6 @@ def _status_as_words(status: Status) -> str:
             return f"shredded at {moment(at)} UTC ({reason})"
         case _:
             return "gone; the record of its end is no longer kept"
-
-
-def _status_as_data(status: Status) -> dict[str, str]:
-    match status:
-        case Live(deadline=deadline):
-            return {"status": "live", "deadline": deadline.isoformat()}
-        case Shredded(at=at, reason=reason):
-            return {"status": "shredded", "at": at.isoformat(), "reason": reason.value}
-        case _:
-            return {"status": "unknown"}
 
 
 def _took(record: JobRecord) -> str:
