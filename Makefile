@@ -6,6 +6,7 @@
 #   check   format, lint, types, import contracts, alert rules, manifests, Dockerfile
 #   bench   measurements, written to benchmarks/RESULTS.md
 #   chaos   the tests that kill and stall the pool, alone, then damaged photos for FUZZ_SECONDS (600)
+#   attack  attack every promise against real servers and print what held
 #   gallery draw gallery/index.html: test photos and everything that is made of them, for eyes
 #   picture run the demo and draw docs/demo.svg and docs/demo.jpg from it
 #   rules   carry the alert rules into the manifests
@@ -30,7 +31,7 @@ FUZZ_SECONDS ?= 600
 
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check bench chaos gallery picture rules lock clean
+.PHONY: help setup demo test check bench chaos attack gallery picture rules lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -63,6 +64,10 @@ bench: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python -m pytest -m "campaign or not campaign" -k "crash or kill or stall or campaign" --timeout 300 $(ARGS) tests
 	$(BIN)/python -m tests.pipelines.fuzz $(FUZZ_SECONDS)
+
+attack: $(STAMP)
+	@.ci/packages test
+	$(BIN)/python -m tests.attack $(ARGS)
 
 gallery: $(STAMP)
 	PYTHONPATH="$(CURDIR)" $(BIN)/python -m examples.gallery

@@ -131,7 +131,7 @@ class KeyStore(KeyStoreConnection):
         Raises:
             ObjectShreddedError: Its key was destroyed, by a shred or by its deadline.
             UnknownObjectError: Nothing is known of it.
-            IntegrityError: The row under this name belongs to another object.
+            IntegrityError: The row under this name belongs to another object, or was changed.
         """
         answer = self._look_up(ref.oid, ref)
         if answer[0] == b"shredded":
@@ -139,9 +139,12 @@ class KeyStore(KeyStoreConnection):
         if answer[0] == b"unknown":
             raise UnknownObjectError(str(ref))
         _, object_class, epoch, wrapped, blob, ceiling, deadline = answer
-        if blob.decode() != str(ref) or object_class.decode() != ref.object_class.value:
+        if blob != str(ref).encode() or object_class != ref.object_class.value.encode():
             raise IntegrityError(f"The key row found for {ref} belongs to another object; the key store was changed.")
-        return KeyRow(ref, int(epoch), wrapped, from_ms(deadline), from_ms(ceiling))
+        try:
+            return KeyRow(ref, int(epoch), wrapped, from_ms(deadline), from_ms(ceiling))
+        except (ValueError, TypeError, OverflowError, OSError):
+            raise IntegrityError(f"The key row found for {ref} cannot be read; the key store was changed.") from None
 
     def status(self, name: ObjectRef | ObjectId) -> Status:
         """

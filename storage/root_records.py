@@ -137,10 +137,11 @@ class RootRecords:
                 for ref in refs:
                     pipeline.hmget(connection.row(ref.oid), ("epoch", "wrapped"))
                 found = pipeline.execute() if refs else []
+            # A row whose epoch is no number was changed by something else: it opens nothing and dies at its deadline.
             batch = [
-                WrappedKey(ref, int(epoch), wrapped)
+                WrappedKey(ref, int(epoch), wrapped or b"")
                 for ref, (epoch, wrapped) in zip(refs, found, strict=True)
-                if epoch is not None and int(epoch) != current
+                if epoch is not None and epoch.isdigit() and int(epoch) != current
             ]
             if batch:
                 yield batch

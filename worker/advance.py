@@ -31,7 +31,7 @@ from storage import (
 )
 from storage.faults import reach
 from worker.bench import Bench
-from worker.errors import LeaseLostError, ServerUnavailableError, WorkerError
+from worker.errors import JobDamagedError, LeaseLostError, ServerUnavailableError, WorkerError
 from worker.faults import WorkerFault
 from worker.jobs import Lease
 from worker.leases import LeaseKeeper
@@ -71,6 +71,9 @@ class Advance:
         except ServerUnavailableError as error:
             log.warning("job not claimed", job=job_id, problem=str(error))
             return
+        except JobDamagedError as error:
+            self._abandon(JobId(job_id), error)
+            return
         JOBS_CLAIMED.labels(result=lease.result).inc()
         if lease.result is ClaimResult.UNKNOWN:
             log.warning("nudge for an unknown job", job=job_id)
@@ -85,6 +88,16 @@ class Advance:
             except ServerUnavailableError as error:
                 # The lease runs out by itself, and the sweeper nudges whoever is next.
                 log.warning("job left to its lease", job=job_id, problem=str(error))
+
+    def _abandon(self, job_id: JobId, problem: JobDamagedError) -> None:
+        log.error("job abandoned", job=job_id, problem=str(problem))
+        try:
+            self._bench.store.shred(problem.refs, ShredReason.FAILED)
+            self._bench.store.delete_ciphertext(problem.refs)
+            self._bench.jobs.abandon(job_id, problem)
+        except (StorageError, ServerUnavailableError) as error:
+            # Its lease runs out by itself, and the sweeper nudges whoever is next.
+            log.warning("job not abandoned yet", job=job_id, problem=str(error))
 
     def _steps(self, run: Run) -> None:
         while True:

@@ -10,6 +10,7 @@ What can go wrong in the worker's own part of the pool.
     ├── UploadTooLargeError      more bytes than the limit
     ├── PolicyError              the job asks for what its retention policy does not allow
     ├── JobNotFoundError         no such job
+    ├── JobDamagedError          the job's record was changed and cannot be read
     ├── JobTimeoutError          the job had not ended in the time given; it goes on
     ├── OutputNotFoundError      the job has no such rendition, or not yet
     ├── DemoError                the demonstration cannot be set up on this machine
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import redis.exceptions as redis_errors
 
 if TYPE_CHECKING:
+    from storage import ObjectRef
     from worker.records import JobRecord
 
 
@@ -163,6 +165,24 @@ class JobNotFoundError(WorkerError):
     def __init__(self, job_id: str) -> None:
         super().__init__(
             f"There is no job {job_id!r}; the record of an ended job is kept for 30 days; see 'dayfly job list'."
+        )
+
+
+class JobDamagedError(WorkerError):
+    """
+    The record of a job cannot be read: something other than Dayfly has written to Redis.
+
+    Attributes:
+        refs: The objects that it still names.
+    """
+
+    CODE: ClassVar[str] = "record-damaged"
+
+    def __init__(self, job_id: str, refs: Sequence[ObjectRef] = ()) -> None:
+        self.refs = tuple(refs)
+        super().__init__(
+            f"The record of job {job_id} was changed by something else and cannot be read; what it still names is"
+            " shredded when a worker finds it, and every other object of the job dies at its deadline."
         )
 
 

@@ -22,8 +22,8 @@ from typing import Any
 import redis
 
 from metrics.instruments import ClaimResult
-from worker.errors import JobNotFoundError, LeaseLostError, ServerUnavailableError
-from worker.records import JobId, JobRecord, JobState, decode_record
+from worker.errors import JobDamagedError, JobNotFoundError, LeaseLostError, ServerUnavailableError
+from worker.records import JobId, JobRecord, JobState, damaged, decode_record
 
 RECORD_LIFETIME = timedelta(days=30)
 """How long the record of an ended job outlives its objects: long enough to answer "what became of it?"."""
@@ -71,7 +71,7 @@ class JobStore:
             name: client.register_script(
                 (common if name != "due" else "") + (folder / f"{name}.lua").read_text("utf-8")
             )
-            for name in ("create", "claim", "renew", "transition", "release", "finish", "cancel", "due")
+            for name in ("create", "claim", "renew", "transition", "release", "finish", "abandon", "cancel", "due")
         }
 
     def create(
@@ -161,6 +161,10 @@ class JobStore:
         if not self._run("finish", lease.job_id, lease.job.fence, _ms(kept)):
             raise LeaseLostError(lease.job_id)
 
+    def abandon(self, job_id: JobId, problem: JobDamagedError) -> None:
+        """End a job whose record cannot be read as failed; shred first what it still names."""
+        self._run("abandon", job_id, _ms(RECORD_LIFETIME), problem.CODE, str(problem))
+
     def due(self, *, limit: int, look_again: timedelta) -> list[JobId]:
         """List open jobs that nobody has moved on in time and put their next look off by `look_again`."""
         with translated():
@@ -172,7 +176,8 @@ class JobStore:
         Read one record.
 
         Raises:
-            JobNotFoundError: No job of that id, or its record was dropped 30 days after it ended.
+            JobNotFoundError: No job of that id, or its record was dropped 30 days after its last object.
+            JobDamagedError: Its record cannot be read.
         """
         with translated():
             fields: Any = self._client.hgetall(self._job_key(job_id))
@@ -187,7 +192,7 @@ class JobStore:
         for value in ids:
             try:
                 yield self.show(JobId(value.decode()))
-            except JobNotFoundError:
+            except (JobNotFoundError, JobDamagedError):
                 continue
 
     def of_subject(self, subject_hash: str) -> Iterator[JobRecord]:
@@ -201,7 +206,7 @@ class JobStore:
                 return
             for value in fresh:
                 seen.add(value)
-                with suppress(JobNotFoundError):
+                with suppress(JobNotFoundError, JobDamagedError):
                     yield self.show(JobId(value.decode()))
 
     def watch(self, job_id: JobId, *, end: datetime | None = None) -> Iterator[JobRecord]:
@@ -252,6 +257,8 @@ class JobStore:
             return self._scripts[name](keys=self._keys(job_id), args=[job_id, *args])
 
     def _lease(self, job_id: JobId, lease_for: timedelta, answer: Sequence[Any]) -> Lease:
+        if answer[0] == b"damaged":
+            raise damaged(job_id, dict(zip(answer[1::2], answer[2::2], strict=True)))
         result = ClaimResult(answer[0].decode())
         if result is not ClaimResult.CLAIMED:
             return Lease(result, job_id, lease_for)

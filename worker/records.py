@@ -10,7 +10,8 @@ and a keyed hash of the subject.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -18,6 +19,7 @@ from typing import NewType
 
 from pipelines.sources import Note
 from storage import ObjectRef
+from worker.errors import JobDamagedError
 
 JobId = NewType("JobId", str)
 
@@ -183,7 +185,29 @@ def decode_record(job_id: JobId, fields: Mapping[bytes, bytes]) -> JobRecord:
     Read one job hash.
 
     Fields this version does not know are ignored, so that a newer release may run beside this one.
+
+    Raises:
+        JobDamagedError: A field that it needs is missing or cannot be read.
     """
+    try:
+        return _decoded(job_id, fields)
+    except (KeyError, ValueError, TypeError, OverflowError, OSError):
+        # What was in it may be anything, so nothing of it is told.
+        raise damaged(job_id, fields) from None
+
+
+def damaged(job_id: JobId, fields: Mapping[bytes, bytes]) -> JobDamagedError:
+    """Give the error for a record that cannot be read, with the objects that it still names."""
+    return JobDamagedError(job_id, list(_legible(fields)))
+
+
+def _legible(fields: Mapping[bytes, bytes]) -> Iterator[ObjectRef]:
+    for name in (b"upload", b"params"):
+        with suppress(KeyError, ValueError):
+            yield ObjectRef.parse(fields[name].decode())
+
+
+def _decoded(job_id: JobId, fields: Mapping[bytes, bytes]) -> JobRecord:
     text = {name.decode(): value.decode() for name, value in fields.items()}
     times = {name[3:]: _from_ms(value) for name, value in text.items() if name.startswith("at:")}
     return JobRecord(

@@ -31,7 +31,7 @@ for i = 0, (#KEYS - 4) / 3 - 1 do
         shredded = shredded + 1
       end
       bury(at, reason)
-    elseif kind == 'created' then
+    elseif kind == 'created' and redis.call('EXISTS', row) == 0 then
       redis.call('HINCRBY', counts, 'created:' .. class, 1)
       if ended ~= '1' then
         -- Its key came after the backup and went with what the backup replaced.

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from tests.harness import pools
+from tests.in_process import advance, bench
 
-__all__ = ["pools"]
+__all__ = ["advance", "bench", "pools"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-import storage.restoring as restoring_module
+import storage.receipts as receipts_module
 from metrics.instruments import KEY_STORE_RESTORES
 from storage import (
     FaultPoint,
@@ -23,6 +27,13 @@ from storage import (
 )
 from tests.sealed import SealedRoom, keyring_url
 from tests.valkey import PrivateValkey
+
+HEAL = """
+import sys, redis
+from storage import *
+keys = KeyStore(redis.Redis(unix_socket_path=sys.argv[1]))
+RestoreHealer(keys, open_blob_store("file://" + sys.argv[2])).heal()
+"""
 
 Start = Callable[..., PrivateValkey]
 
@@ -111,7 +122,7 @@ def test_p5_events_that_waited_in_the_backup_are_told_once(
 
 
 def test_p5_a_healing_that_is_killed_between_two_files_is_finished_by_the_next(
-    room: SealedRoom, fresh_valkey: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    room: SealedRoom, fresh_valkey: Start, tmp_path: Path
 ) -> None:
     refs = [room.seal().ref for _ in range(4)]
     room.drain.drain()
@@ -122,14 +133,14 @@ def test_p5_a_healing_that_is_killed_between_two_files_is_finished_by_the_next(
         room.drain.drain()
     room = restored(room, copy, fresh_valkey)
 
-    def die(point: FaultPoint) -> None:
-        raise SystemExit
+    done = subprocess.run(
+        [sys.executable, "-c", HEAL, str(room.server.socket), str(room.blob_folder)],
+        env={**os.environ, "DAYFLY_FAULT_POINT": FaultPoint.RESTORE_APPLIED},
+        capture_output=True,
+        text=True,
+    )
 
-    with monkeypatch.context() as crash:
-        crash.setattr(restoring_module, "reach", die)
-        with pytest.raises(SystemExit):
-            heal(room)
-
+    assert done.returncode == -signal.SIGKILL, done.stderr
     assert heal(room) is not None
     assert heal(room) is None
     assert all(isinstance(room.store.status(ref), Shredded) for ref in (*refs[:3], later))
@@ -140,8 +151,6 @@ def test_p5_a_healing_that_is_killed_between_two_files_is_finished_by_the_next(
 def test_p5_a_drain_that_was_killed_is_not_taken_for_a_restore(
     room: SealedRoom, monkeypatch: pytest.MonkeyPatch, point: FaultPoint
 ) -> None:
-    import storage.receipts as receipts_module
-
     ref = room.seal().ref
     room.drain.drain()
     room.store.shred([ref], ShredReason.DONE)

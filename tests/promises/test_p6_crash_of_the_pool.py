@@ -35,13 +35,14 @@ WITH_A_PROVIDER = [WorkerFault.PREPARED, WorkerFault.INTENT_STORED, WorkerFault.
 WITH_A_TASK = [WorkerFault.TASK_STORED, WorkerFault.POLLED, WorkerFault.RESULTS_STORED]
 IN_THE_WEB_TIER = [WorkerFault.CLIENT_SEALED, WorkerFault.CLIENT_ACCEPTED, WorkerFault.CLIENT_NUDGED]
 IN_A_CANCEL = [WorkerFault.CANCEL_SHREDDED, WorkerFault.CANCEL_CLAIMED]
+IN_AN_ERASURE = [WorkerFault.ERASE_SHREDDED, WorkerFault.ERASE_DELETED]
 IN_THE_SWEEPER = [WorkerFault.SWEEP_NUDGED]
 
 
 def test_every_enumerated_fault_point_is_rehearsed() -> None:
     """A fault point added to the code without a test here fails this one."""
     rehearsed = [
-        *IN_EVERY_JOB, *WITH_A_PROVIDER, *WITH_A_TASK, *IN_THE_WEB_TIER, *IN_A_CANCEL, *IN_THE_SWEEPER
+        *IN_EVERY_JOB, *WITH_A_PROVIDER, *WITH_A_TASK, *IN_THE_WEB_TIER, *IN_A_CANCEL, *IN_AN_ERASURE, *IN_THE_SWEEPER
     ]  # fmt: skip
 
     assert sorted(rehearsed) == sorted(WorkerFault)
@@ -133,9 +134,11 @@ import os, sys
 from io import BytesIO
 from worker.client import Client, JobSpec
 with Client.from_env() as client:
-    job = client.submit(BytesIO(sys.stdin.buffer.read()), JobSpec(recipe="web-set"))
-    if len(sys.argv) > 1:
+    job = client.submit(BytesIO(sys.stdin.buffer.read()), JobSpec(recipe="web-set", subject="u-381"))
+    if "cancel" in sys.argv:
         client.cancel(job.id)
+    if "erase" in sys.argv:
+        client.erase(subject="u-381")
 """
 
 
@@ -143,7 +146,7 @@ def run_web_tier(pool: Pool, fault: WorkerFault, *arguments: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SUBMIT, *arguments],
         input=photo(),
-        env={**pool.environment, "PYTHONPATH": str(REPO), "DAYFLY_FAULT_POINT": fault},
+        env={**pool.environment, "PYTHONPATH": str(REPO), "DAYFLY_FAULT_POINT": fault, "DAYFLY_SUBJECT_KEY": "s" * 16},
         capture_output=True,
         check=False,
     )
@@ -181,6 +184,25 @@ def test_p6_a_cancel_that_dies_halfway_still_cancels(pools: Callable[..., Pool],
 
     assert ended.state is JobState.CANCELLED
     assert ended.outputs == ()
+    pool.assert_nothing_left()
+
+
+@pytest.mark.parametrize("fault", IN_AN_ERASURE, ids=str)
+def test_p6_an_erasure_that_dies_halfway_leaves_nothing_and_can_be_repeated(
+    pools: Callable[..., Pool], fault: WorkerFault
+) -> None:
+    pool = pools(subject_key="s" * 16)
+    pool.ensure_roots()
+    run_web_tier(pool, fault, "erase")
+    (job,) = pool.client.list()
+    pool.start("worker")
+    pool.start("sweeper")
+
+    erasure = pool.client.erase(subject="u-381")
+
+    assert erasure.complete
+    assert {item.ref for item in erasure.objects} >= {job.upload, job.params}
+    assert pool.ended(job.id).outputs == ()
     pool.assert_nothing_left()
 
 

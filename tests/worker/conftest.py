@@ -6,9 +6,10 @@ import pytest
 import redis
 
 from tests.harness import pools
+from tests.in_process import advance, bench
 from tests.valkey import PrivateValkey
 
-__all__ = ["client", "pools"]
+__all__ = ["advance", "bench", "client", "pools"]
 
 
 @pytest.fixture

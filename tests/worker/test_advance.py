@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from pipelines import Limits, Sandbox
 from storage import Live, ObjectClass
 from tests.harness import Pool, photo
 from worker.advance import Advance
-from worker.bench import Bench
 from worker.errors import ServerUnavailableError
 from worker.jobs import Lease
 from worker.leases import LeaseKeeper
@@ -26,29 +23,6 @@ def pool(pools: Callable[..., Pool]) -> Pool:
     pool = pools(pending=60)
     pool.ensure_roots()
     return pool
-
-
-@pytest.fixture
-def bench(pool: Pool) -> Iterator[Bench]:
-    deployment = pool.deployment
-    with Sandbox() as sandbox:
-        yield Bench(
-            settings=deployment.settings,
-            store=deployment.store,
-            jobs=deployment.jobs,
-            broker=deployment.broker,
-            recipes=deployment.recipes,
-            policies=deployment.policies,
-            providers=deployment.registry,
-            sandbox=sandbox,
-            limits=Limits(),
-        )
-
-
-@pytest.fixture
-def advance(bench: Bench) -> Iterator[Advance]:
-    with LeaseKeeper(bench.jobs, timedelta(seconds=bench.settings.lease_seconds)) as keeper:
-        yield Advance(bench, keeper, threading.Event())
 
 
 def test_the_end_of_one_visit_does_not_let_go_of_the_next_ones_lease(pool: Pool) -> None:

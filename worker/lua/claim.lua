@@ -1,11 +1,12 @@
 -- Takes the lease of a job. ARGV: id, lease ms, most strikes.
--- Returns {'unknown'} | {'ended'} | {'taken'} | {'waiting'} | {'claimed', now, field, value, ...}.
+-- Returns {'unknown'} | {'ended'} | {'damaged', field, value, ...} | {'taken'} | {'waiting'} | {'claimed', now, field, value, ...}.
 -- A strike is a lease that ran out instead of being given back: the process that held it died or hung. A job with too
 -- many of them is what kills its workers, so it goes straight to its end.
 local now = now_ms()
 local state = redis.call('HGET', job, 'state')
 if not state then return {'unknown'} end
 if ENDED[state] then return {'ended'} end
+if not intact() then return damaged() end
 local lease_until = redis.call('HGET', job, 'lease_until')
 if lease_until and tonumber(lease_until) > now then return {'taken'} end
 local wake = tonumber(redis.call('HGET', job, 'wake_at') or '0')
