@@ -43,9 +43,13 @@ def _rotation(site: Site, *, live: int, rounds: int) -> list[Figure]:
     keys = site.deployment.keys
     root = keys.current_root(ObjectClass.UPLOAD)
     deadline = datetime.now(UTC) + timedelta(hours=2)
+    client = site.server.client()
+    # A stream and a set grow in steps; what they take per key is an average.
+    empty = client.info("memory")["used_memory"]
     for _ in range(live):
         ref = ObjectRef.new(ObjectClass.UPLOAD, deadline)
         keys.create(ref, root, wrap(_KEY, root.public, associated_data(ref)), deadline=deadline, ceiling=deadline)
+    per_key = (client.info("memory")["used_memory"] - empty) / live
     rotator = site.deployment.rotators[ObjectClass.UPLOAD]
     seconds: list[float] = []
     latencies: list[float] = []
@@ -62,6 +66,11 @@ def _rotation(site: Site, *, live: int, rounds: int) -> list[Figure]:
         stop.set()
         serving.join()
     return [
+        told(
+            f"memory of the key store per live key, its event in the outbox included, {live:,} keys",
+            [per_key],
+            unit="B",
+        ),
         at_most(f"rotation of {live:,} live keys while the pool serves", 5, seconds, unit="s"),
         told(
             "… accepted to settled meanwhile, jobs without pixels, p99",

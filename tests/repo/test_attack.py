@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.attack import CAMPAIGN, Recorder, belongs
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_attack_names_tests_that_exist() -> None:
@@ -42,3 +46,14 @@ def test_one_failed_case_breaks_an_attack_and_none_proves_nothing(outcomes: list
         recorder.pytest_runtest_logreport(report)
 
     assert recorder.results[CAMPAIGN[0]].outcome == told
+
+
+def test_the_page_of_guarantees_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "guarantees.md").read_text()
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`", page))
+
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+    sections = re.split(r"^## (P\d)", page, flags=re.MULTILINE)
+    assert sections[1::2] == [f"P{number}" for number in range(1, 10)]
+    assert all("*Attacked by:*" in text and "*Limits:*" in text for text in sections[2::2])

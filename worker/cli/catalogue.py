@@ -8,11 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from providers import BrokenProviderError, ProviderRegistry
-from storage import RetentionPolicy, load_policies
+from storage import ObjectClass, RetentionPolicy, load_policies
 from worker.cli._errors import ExitCode
 from worker.cli._output import Json, print_json, print_table
 from worker.doctor import Verdict, examine, lifecycle
+from worker.home import open_roots
 from worker.settings import Settings
+from worker.statement import statement
 
 
 def add_to(app: typer.Typer) -> None:
@@ -105,10 +107,16 @@ def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="First set the bucket's lifecycle rules that fit the policies.")
     ] = False,
+    as_statement: Annotated[
+        bool, typer.Option("--statement", help="Instead print the statement of cryptographic erase features, as JSON.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Check what the promises lean on, and say what to change."""
     settings = Settings.load()
+    if as_statement:
+        print_json(statement(settings, {name: open_roots(settings, name) for name in ObjectClass}))
+        return ExitCode.OK
     if fix:
         lifecycle(settings, apply=True)
     findings = examine(settings)
