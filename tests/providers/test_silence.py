@@ -9,13 +9,16 @@ import pytest
 from prometheus_client import generate_latest
 
 from providers import Done, Pending, Provider, ProviderError, Request
+from tests.fakes.films import FILM
 from tests.fakes.server import KEY, PICTURE, FakeServer
 from tests.fakes.task_vendors import FakeTasks
+from tests.providers import test_runway as runway
 from tests.providers import test_sync_adapters as sync
 from tests.providers import test_task_adapters as tasks
 from tests.providers.network import PROMPT, UPLOAD, tools_for, wish
 
-CASES = [*sync.TABLE, tasks.TestReplicate, tasks.TestBfl, tasks.TestFal]
+FILMS = [runway.TestRunway]
+CASES = [*sync.TABLE, tasks.TestReplicate, tasks.TestBfl, tasks.TestFal, *FILMS]
 BACKGROUND = "#c0ffee"
 MARKS = (KEY, PROMPT, "prompt-canary", "upload-canary", BACKGROUND[1:], "signature=abc", "a prompt the generator wrote")
 
@@ -59,5 +62,5 @@ def test_p1_no_key_prompt_picture_or_address_is_ever_said(case: Any, caplog: pyt
     assert any(b"canary" in seen.body for seen in fake.seen)
     for mark in MARKS:
         assert mark not in said
-    for content in (UPLOAD, PICTURE):
+    for content in (UPLOAD, PICTURE, FILM):
         assert repr(content[40:56])[2:-1] not in said

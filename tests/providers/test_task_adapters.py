@@ -53,6 +53,7 @@ class TaskContract(NetworkContract):
     submits: ClassVar[list[Row]]
     polls: ClassVar[list[Row]]
     operation = Operation.EDIT_IMAGE
+    result: ClassVar[tuple[str, bytes]] = ("image/png", PICTURE)
 
     def submitted(self, provider: Provider) -> Task:
         answer = provider.submit(wish(self.operation))
@@ -76,7 +77,7 @@ class TaskContract(NetworkContract):
         assert isinstance(provider.poll(task), Pending)
         self.finished(provider, task)
 
-        assert shelf.kept == {"object-0": ("image/png", PICTURE)}
+        assert shelf.kept == {"object-0": self.result}
         assert fake.charges == 1
 
     def test_every_error_of_a_submit_becomes_its_decision(self, fake: FakeTasks, provider: Provider) -> None:
@@ -127,7 +128,7 @@ class TaskContract(NetworkContract):
         assert shelf.kept == {}
 
         self.finished(provider, task)
-        assert list(shelf.kept.values()) == [("image/png", PICTURE)]
+        assert list(shelf.kept.values()) == [self.result]
         assert fake.charges == 1
 
     def test_a_sink_that_fails_does_not_lose_a_paid_result(self, fake: FakeTasks, provider: Provider) -> None:
