@@ -12,12 +12,13 @@ from providers import Done, Pending, Provider, ProviderError, Request
 from tests.fakes.films import FILM
 from tests.fakes.server import KEY, PICTURE, FakeServer
 from tests.fakes.task_vendors import FakeTasks
+from tests.providers import test_luma as luma
 from tests.providers import test_runway as runway
 from tests.providers import test_sync_adapters as sync
 from tests.providers import test_task_adapters as tasks
 from tests.providers.network import PROMPT, UPLOAD, tools_for, wish
 
-FILMS = [runway.TestRunway]
+FILMS = [runway.TestRunway, luma.TestLuma]
 CASES = [*sync.TABLE, tasks.TestReplicate, tasks.TestBfl, tasks.TestFal, *FILMS]
 BACKGROUND = "#c0ffee"
 MARKS = (KEY, PROMPT, "prompt-canary", "upload-canary", BACKGROUND[1:], "signature=abc", "a prompt the generator wrote")
