@@ -119,6 +119,10 @@ class FakeServer:
     """The part that every provider has. A subclass answers `route`."""
 
     auth: ClassVar[tuple[str, str]] = ("authorization", f"Bearer {KEY}")
+    key: ClassVar[str] = KEY
+    """The credential of its account."""
+    shown: ClassVar[str] = KEY
+    """What of the credential stands in a header."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []

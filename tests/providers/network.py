@@ -23,7 +23,7 @@ from providers import (
     Transient,
     Transport,
 )
-from tests.fakes.server import KEY, PICTURE, FakeServer, png
+from tests.fakes.server import PICTURE, FakeServer, png
 from tests.providers.provider_contract import ProviderContract, memfd
 
 PROMPT = "prompt-canary-91c2 on oak"
@@ -47,11 +47,11 @@ class Shelf:
 
 @contextmanager
 def tools_for(
-    fake: FakeServer, name: str, path: str = "", *, pace: float = 0.005, key: str = KEY
+    fake: FakeServer, name: str, path: str = "", *, pace: float = 0.005, key: str | None = None
 ) -> Iterator[tuple[ProviderTools, Shelf]]:
     shelf = Shelf()
     with Transport(trusted={"127.0.0.1"}, pace=pace) as transport:
-        account = Account(key=SecretStr(key), base_url=fake.url + path)
+        account = Account(key=SecretStr(key or fake.key), base_url=fake.url + path)
         yield ProviderTools(transport=transport, sink=shelf, accounts={name: account}), shelf
 
 

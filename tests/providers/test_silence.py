@@ -12,13 +12,14 @@ from providers import Done, Pending, Provider, ProviderError, Request
 from tests.fakes.films import FILM
 from tests.fakes.server import KEY, PICTURE, FakeServer
 from tests.fakes.task_vendors import FakeTasks
+from tests.providers import test_kling as kling
 from tests.providers import test_luma as luma
 from tests.providers import test_runway as runway
 from tests.providers import test_sync_adapters as sync
 from tests.providers import test_task_adapters as tasks
 from tests.providers.network import PROMPT, UPLOAD, tools_for, wish
 
-FILMS = [runway.TestRunway, luma.TestLuma]
+FILMS = [runway.TestRunway, luma.TestLuma, kling.TestKling]
 CASES = [*sync.TABLE, tasks.TestReplicate, tasks.TestBfl, tasks.TestFal, *FILMS]
 BACKGROUND = "#c0ffee"
 MARKS = (KEY, PROMPT, "prompt-canary", "upload-canary", BACKGROUND[1:], "signature=abc", "a prompt the generator wrote")
@@ -59,9 +60,9 @@ def test_p1_no_key_prompt_picture_or_address_is_ever_said(case: Any, caplog: pyt
     said = caplog.text + repr([(str(error), repr(error), error.__cause__) for error in raised])
     said += generate_latest().decode()
     assert len(raised) > 5
-    assert any(KEY in str(seen.headers) for seen in fake.seen), "the marks were there to be said"
+    assert any(fake.shown in str(seen.headers) for seen in fake.seen), "the marks were there to be said"
     assert any(b"canary" in seen.body for seen in fake.seen)
-    for mark in MARKS:
+    for mark in (*MARKS, fake.shown):
         assert mark not in said
     for content in (UPLOAD, PICTURE, FILM):
         assert repr(content[40:56])[2:-1] not in said
