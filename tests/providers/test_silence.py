@@ -14,6 +14,7 @@ from tests.fakes.server import KEY, PICTURE, FakeServer
 from tests.fakes.task_vendors import FakeTasks
 from tests.providers import test_ark as ark
 from tests.providers import test_dashscope as dashscope
+from tests.providers import test_hedra as hedra
 from tests.providers import test_kling as kling
 from tests.providers import test_luma as luma
 from tests.providers import test_runway as runway
@@ -21,7 +22,7 @@ from tests.providers import test_sync_adapters as sync
 from tests.providers import test_task_adapters as tasks
 from tests.providers.network import PROMPT, UPLOAD, tools_for, wish
 
-FILMS = [runway.TestRunway, luma.TestLuma, kling.TestKling, dashscope.TestDashScope, ark.TestArk]
+FILMS = [runway.TestRunway, luma.TestLuma, kling.TestKling, dashscope.TestDashScope, ark.TestArk, hedra.TestHedra]
 CASES = [*sync.TABLE, tasks.TestReplicate, tasks.TestBfl, tasks.TestFal, *FILMS]
 BACKGROUND = "#c0ffee"
 MARKS = (KEY, PROMPT, "prompt-canary", "upload-canary", BACKGROUND[1:], "signature=abc", "a prompt the generator wrote")
