@@ -18,7 +18,7 @@ import struct
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -87,13 +87,18 @@ class Seen:
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back. `hang` accepts and never answers; `cut` declares the whole body and sends that much of it."""
+    """
+    What goes back. `hang` accepts and never answers; `cut` declares the whole body and sends that much of it.
+
+    `pieces` are sent instead of the body, as they come; the headers declare their length.
+    """
 
     status: int = 200
     body: Any = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     hang: bool = False
     cut: int | None = None
+    pieces: Iterable[bytes] | None = None
 
     @property
     def content(self) -> bytes:
@@ -193,6 +198,8 @@ class FakeServer:
                     self.send_header("content-length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content if answer.cut is None else content[: answer.cut])
+                for piece in answer.pieces or ():
+                    self.wfile.write(piece)
                 if answer.cut is not None:
                     self.close_connection = True
 

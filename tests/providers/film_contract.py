@@ -43,7 +43,7 @@ class FilmContract(TaskContract):
             fake.pending = 0
             with fake, tools_for(fake, self.adapter.name, self.path, pace=1) as (tools, shelf):
                 provider = self.adapter(tools)
-                answer = provider.submit(wish(operation, background=self.background))
+                answer = provider.submit(wish(operation, background=self.background, options=self.options))
                 if not isinstance(answer, Done):
                     self.finished(provider, answer.task)
 

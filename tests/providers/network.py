@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import SecretStr
@@ -68,6 +68,7 @@ class NetworkContract(ProviderContract):
     path = ""
     operation: Operation
     background: str | None = None
+    options: ClassVar[dict[str, str]] = {}
 
     @pytest.fixture
     def fake(self) -> Iterator[FakeServer]:
@@ -86,7 +87,7 @@ class NetworkContract(ProviderContract):
 
     @pytest.fixture
     def wish(self) -> Request:
-        return wish(self.operation, background=self.background)
+        return wish(self.operation, background=self.background, options=self.options)
 
     def test_p7_a_call_that_hangs_after_it_was_accepted_is_of_unknown_outcome(
         self, fake: FakeServer, wish: Request

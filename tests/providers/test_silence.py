@@ -15,6 +15,7 @@ from tests.fakes.task_vendors import FakeTasks
 from tests.providers import test_ark as ark
 from tests.providers import test_dashscope as dashscope
 from tests.providers import test_hedra as hedra
+from tests.providers import test_heygen as heygen
 from tests.providers import test_kling as kling
 from tests.providers import test_luma as luma
 from tests.providers import test_runway as runway
@@ -22,7 +23,15 @@ from tests.providers import test_sync_adapters as sync
 from tests.providers import test_task_adapters as tasks
 from tests.providers.network import PROMPT, UPLOAD, tools_for, wish
 
-FILMS = [runway.TestRunway, luma.TestLuma, kling.TestKling, dashscope.TestDashScope, ark.TestArk, hedra.TestHedra]
+FILMS = [
+    runway.TestRunway,
+    luma.TestLuma,
+    kling.TestKling,
+    dashscope.TestDashScope,
+    ark.TestArk,
+    hedra.TestHedra,
+    heygen.TestHeyGen,
+]
 CASES = [*sync.TABLE, tasks.TestReplicate, tasks.TestBfl, tasks.TestFal, *FILMS]
 BACKGROUND = "#c0ffee"
 MARKS = (KEY, PROMPT, "prompt-canary", "upload-canary", BACKGROUND[1:], "signature=abc", "a prompt the generator wrote")
@@ -46,7 +55,7 @@ def test_p1_no_key_prompt_picture_or_address_is_ever_said(case: Any, caplog: pyt
     caplog.set_level(logging.DEBUG)
     fake = case.fake_type()
     raised: list[BaseException] = []
-    request = wish(case.operation, background=BACKGROUND)
+    request = wish(case.operation, background=BACKGROUND, options=case.options)
     with fake, tools_for(fake, case.adapter.name, case.path, pace=1) as (tools, _):
         provider = case.adapter(tools)
         for scenario in ["ok", *(getattr(fake, "SUBMITS", None) or fake.ERRORS)]:

@@ -56,7 +56,7 @@ class TaskContract(NetworkContract):
     result: ClassVar[tuple[str, bytes]] = ("image/png", PICTURE)
 
     def submitted(self, provider: Provider) -> Task:
-        answer = provider.submit(wish(self.operation))
+        answer = provider.submit(wish(self.operation, options=self.options))
         assert isinstance(answer, Pending)
         # What the next process gets is what went through the record.
         return Task.model_validate_json(answer.task.model_dump_json())
@@ -86,7 +86,7 @@ class TaskContract(NetworkContract):
             fake.next(scenario)
 
             with pytest.raises(ProviderError) as caught:
-                provider.submit(wish(self.operation))
+                provider.submit(wish(self.operation, options=self.options))
 
             assert type(caught.value) is kind, scenario
             assert {name: getattr(caught.value, name) for name in facts} == facts, scenario
