@@ -61,8 +61,9 @@ class LumaProvider(NetworkProvider):
             case "queued" | "dreaming":
                 return Pending(task, self.capabilities.min_poll)
             case "completed":
-                assets = [document.at("assets", kind) for kind in ("video", "image")]
-                return self._fetched([each for each in assets if each])
+                # A film comes with a picture of its beginning, which nobody asked for.
+                made = document.at("assets", "video") or document.at("assets", "image")
+                return self._fetched([made] if made else [])
             case "failed":
                 raise failed(problem)
         raise BadResult("The provider 'luma' reports a state that is not known.")

@@ -67,8 +67,10 @@ class FakeLuma(FakeFilms):
             return Answer(200, about | ordered)
         if self.waits(task):
             return Answer(200, about | {"state": "dreaming", "assets": None})
-        kind = "image" if task in self.pictures else "video"
-        return Answer(200, about | {"assets": {kind: self.result_of(task)}})
+        if task in self.pictures:
+            return Answer(200, about | {"assets": {"image": self.result_of(task)}})
+        thumbnail = f"{self.url}/files/thumbnail.png"
+        return Answer(200, about | {"assets": {"video": self.result_of(task), "image": thumbnail}})
 
     def submitted(self, seen: Seen) -> Answer:
         body, picture = seen.json, seen.path == "/generations/image"
