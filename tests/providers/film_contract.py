@@ -6,9 +6,21 @@ from typing import ClassVar
 
 import pytest
 
-from providers import Done, EraseSupport, ErasureOutcome, Operation, Provider, TaskNotFound
+from providers import (
+    BadResult,
+    Done,
+    EraseSupport,
+    ErasureOutcome,
+    Operation,
+    OutcomeUnknown,
+    Provider,
+    ProviderError,
+    RateLimited,
+    TaskNotFound,
+    Transient,
+)
 from tests.fakes.films import FILM, FakeFilms
-from tests.fakes.server import PICTURE
+from tests.fakes.server import HTML, PICTURE, Answer
 from tests.providers.network import Shelf, tools_for, wish
 from tests.providers.test_task_adapters import TaskContract
 
@@ -35,6 +47,40 @@ class FilmContract(TaskContract):
         assert fake.erased == [task.task_id]
         with pytest.raises(TaskNotFound):
             provider.poll(task)
+
+    def test_p7_an_acceptance_that_breaks_off_is_of_unknown_outcome(self, fake: FakeFilms, provider: Provider) -> None:
+        fake.SUBMITS = fake.SUBMITS | {"cut": Answer(200, {"id": "task-0"}, cut=8)}  # type: ignore[misc]
+        fake.next("cut")
+
+        with pytest.raises(OutcomeUnknown, match="broke off"):
+            provider.submit(wish(self.operation, options=self.options))
+
+    @pytest.mark.parametrize(
+        ("blip", "kind"),
+        [
+            (Answer(200, {"status": "failed"}, cut=8), Transient),
+            (Answer(502, b"<html>"), Transient),
+            (HTML, BadResult),
+            (Answer(429, {}, {"retry-after": "7"}), RateLimited),
+        ],
+        ids=["cut", "gateway", "html", "429"],
+    )
+    def test_a_poll_that_fails_is_not_a_task_that_failed(
+        self, fake: FakeFilms, both: tuple[Provider, Shelf], blip: Answer, kind: type[ProviderError]
+    ) -> None:
+        provider, shelf = both
+        fake.pending = 0
+        task = self.submitted(provider)
+        usual, fake.route = fake.route, lambda seen: blip  # type: ignore[method-assign]
+
+        with pytest.raises(kind) as caught:
+            provider.poll(task)
+        assert caught.value.retryable
+
+        fake.route = usual  # type: ignore[method-assign]
+        self.finished(provider, task)
+        assert list(shelf.kept.values()) == [self.result]
+        assert fake.charges == 1
 
     def test_every_declared_operation_satisfies_the_vendors_documentation(self) -> None:
         for operation in sorted(self.adapter.capabilities.operations):
