@@ -24,12 +24,14 @@ class Account:
         base_url: Where to call instead of the adapter's default: a region, a proxy, a server of one's own. What the
             operator names here is trusted; what a provider's answer names is not.
         model: Which model to ask for instead of the adapter's default.
+        region: Where the operator says that data sent to this account is processed, for example ``eu``.
     """
 
     credential: str = MAIN
     key: SecretStr
     base_url: str | None = None
     model: str | None = None
+    region: str | None = None
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

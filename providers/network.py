@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, ClassVar, Final
+from urllib.parse import urlsplit
 
 from providers.accounts import Account, AllowedHosts
+from providers.capabilities import Operation
 from providers.errors import (
     AuthFailed,
     BadResult,
@@ -88,6 +90,9 @@ class NetworkProvider(Provider):
     def base_url(self) -> str:
         """Where the provider is called, without a slash at the end."""
         return (self.account.base_url or self.default_url).rstrip("/")
+
+    def host(self, operation: Operation) -> str | None:
+        return urlsplit(self.base_url).hostname
 
     @property
     def transport(self) -> Transport:

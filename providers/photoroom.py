@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from typing import ClassVar, Final
+from urllib.parse import urlsplit
 
 from providers.accounts import Account
 from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
@@ -40,6 +41,10 @@ class PhotoroomProvider(NetworkProvider):
         erase=EraseSupport.NONE,
         idempotency=IdempotencySupport.NONE,
     )
+
+    def host(self, operation: Operation) -> str | None:
+        default = "" if self.account.base_url or operation is Operation.REMOVE_BACKGROUND else _EDIT_HOST
+        return urlsplit(default or self.base_url).hostname
 
     def _headers(self, key: str) -> dict[str, str]:
         return {"x-api-key": key}

@@ -19,7 +19,7 @@ from typing import BinaryIO, ClassVar, Protocol
 
 from metrics.instruments import PROVIDER_CALLS, CallOutcome
 from providers.accounts import Account
-from providers.capabilities import Capabilities, EraseSupport
+from providers.capabilities import Capabilities, EraseSupport, Operation
 from providers.errors import (
     BadResult,
     Cancelled,
@@ -77,6 +77,15 @@ class Provider(ABC):
 
     def __init__(self, tools: ProviderTools) -> None:
         self.tools = tools
+
+    def host(self, operation: Operation) -> str | None:
+        """
+        Name the host that gets the picture for *operation*; None where it stays on this machine.
+
+        Raises:
+            AuthFailed: No account is configured, so nothing would be sent anywhere.
+        """
+        return None
 
     def submit(self, request: Request) -> Done | Pending:
         """

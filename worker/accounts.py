@@ -4,6 +4,7 @@ The accounts at providers, read once when a worker starts.
     DAYFLY_PROVIDER_<NAME>_KEY      the credential; the name in capitals, with _ for -
     DAYFLY_PROVIDER_<NAME>_URL      where to call instead of the adapter's default: a region, a server of one's own
     DAYFLY_PROVIDER_<NAME>_MODEL    which model to ask for instead of the adapter's default
+    DAYFLY_PROVIDER_<NAME>_REGION   where what is sent there is processed, as the operator knows it
 
 Only a worker reads them: a web tier, a sweeper and an exporter hold no credential of a provider.
 """
@@ -17,13 +18,16 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from providers import Account
+from providers import Account, Capabilities
 from worker.errors import SettingProblem, SettingsError
 
 PREFIX: Final = "DAYFLY_PROVIDER_"
-_FIELDS: Final = ("KEY", "URL", "MODEL")
+_FIELDS: Final = ("KEY", "URL", "MODEL", "REGION")
+_REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SETTING: Final = re.compile(rf"{PREFIX}(?P<provider>[A-Z0-9_]+)_(?P<field>{'|'.join(_FIELDS)})")
-_ALLOWED: Final = f"{PREFIX}<NAME>_KEY, _URL or _MODEL, the name in capitals, as 'dayfly providers' lists it"
+_ALLOWED: Final = (
+    f"{PREFIX}<NAME>_{', _'.join(_FIELDS[:-1])} or _{_FIELDS[-1]}, the name in capitals, as 'dayfly providers' lists it"
+)
 
 
 def read_accounts(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, Account]:
@@ -58,7 +62,12 @@ def read_accounts(names: Iterable[str], environ: Mapping[str, str]) -> dict[str,
     if problems:
         raise SettingsError(problems)
     return {
-        name: Account(key=SecretStr(values["KEY"]), base_url=values.get("URL"), model=values.get("MODEL"))
+        name: Account(
+            key=SecretStr(values["KEY"]),
+            base_url=values.get("URL"),
+            model=values.get("MODEL"),
+            region=values.get("REGION"),
+        )
         for name, values in given.items()
     }
 
@@ -68,10 +77,19 @@ def hosts_of(accounts: Mapping[str, Account]) -> set[str]:
     return {host for account in accounts.values() if account.base_url and (host := urlsplit(account.base_url).hostname)}
 
 
+def region_of(able: Capabilities, account: Account | None) -> str | None:
+    """Say where a provider processes the data: what the operator says of the account, else its only region."""
+    if account is not None and account.region is not None:
+        return account.region
+    return able.regions[0] if len(able.regions) == 1 else None
+
+
 def _problem(field: str, value: str) -> tuple[str, str] | None:
     if field == "KEY" and (not value.isascii() or not value.isprintable() or " " in value):
         # It becomes a header; a line break from a file is the usual mistake.
         return "holds characters that no key has", "the key alone, without a line break or a space"
+    if field == "REGION" and not _REGION.fullmatch(value):
+        return "is not the name of a region", "lowercase letters, digits and hyphens, such as eu or eu-central-1"
     if field == "URL":
         allowed = "https://host[:port][/path], or http:// for a server of your own"
         try:

@@ -31,6 +31,7 @@ from storage import (
 )
 from storage.faults import reach
 from worker.bench import Bench
+from worker.erasing import erase_owed
 from worker.errors import JobDamagedError, LeaseLostError, ServerUnavailableError, WorkerError
 from worker.faults import WorkerFault
 from worker.jobs import Lease
@@ -77,6 +78,8 @@ class Advance:
         JOBS_CLAIMED.labels(result=lease.result).inc()
         if lease.result is ClaimResult.UNKNOWN:
             log.warning("nudge for an unknown job", job=job_id)
+        elif lease.result is ClaimResult.ENDED:
+            erase_owed(self._bench, JobId(job_id))
         if not lease.held:
             return
         reach(WorkerFault.CLAIMED)
@@ -121,6 +124,8 @@ class Advance:
     def _finish(self, run: Run) -> None:
         finish_settled(run.lease, self._bench)
         log.info("job ended", job=run.job.id, outcome=run.job.outcome, code=run.job.error_code)
+        if run.job.owed:
+            erase_owed(self._bench, run.job.id)
 
     def _guarded(self, run: Run, step: Callable[[Run], Wait | None]) -> Wait | None:
         """Run a step and turn what it raises into the job's end or into a wait."""

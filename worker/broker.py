@@ -27,7 +27,7 @@ from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.message import Message
 
 from metrics.instruments import NUDGES, UNDECODABLE_MESSAGES, NudgeSource
-from worker.jobs import translated
+from worker.errors import translated
 from worker.records import JobId
 
 QUEUE = "jobs"

@@ -22,7 +22,8 @@ an upload, so it may be shown and logged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
@@ -110,6 +111,15 @@ _REDIS_SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.OutOfMemoryError, "{where} is out of memory and takes no writes; give it more memory."),
     (redis_errors.ReadOnlyError, "{where} is a read-only replica; point the setting at the primary."),
 )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what redis-py raises into this room's errors, so that callers know one family."""
+    try:
+        yield
+    except redis_errors.RedisError as error:
+        raise ServerUnavailableError.from_redis(error) from error
 
 
 class EmbeddedServerError(ServerUnavailableError):

@@ -22,6 +22,8 @@ class WorkerFault(StrEnum):
     TASK_STORED = "task-stored"
     POLLED = "polled"
     RESULTS_STORED = "results-stored"
+    ERASED = "erased"
+    ERASED_LATER = "erased-later"
     RENDERED = "rendered"
     OUTPUT_SEALED = "output-sealed"
     SETTLED = "settled"

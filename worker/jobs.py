@@ -13,7 +13,7 @@ proves itself with the fencing token of its lease; a worker that lost its lease 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -22,7 +22,8 @@ from typing import Any
 import redis
 
 from metrics.instruments import ClaimResult
-from worker.errors import JobDamagedError, JobNotFoundError, LeaseLostError, ServerUnavailableError
+from worker.erasures import ErasureQueue
+from worker.errors import JobDamagedError, JobNotFoundError, LeaseLostError, translated
 from worker.records import JobId, JobRecord, JobState, damaged, decode_record
 
 RECORD_LIFETIME = timedelta(days=30)
@@ -71,8 +72,11 @@ class JobStore:
             name: client.register_script(
                 (common if name != "due" else "") + (folder / f"{name}.lua").read_text("utf-8")
             )
-            for name in ("create", "claim", "renew", "transition", "release", "finish", "abandon", "cancel", "due")
+            for name in (
+                "create", "claim", "renew", "transition", "note", "release", "finish", "abandon", "cancel", "due"
+            )
         }
+        self.erasures = ErasureQueue(client, namespace)
 
     def create(
         self, record_fields: Mapping[str, str], job_id: JobId, *, look_after: timedelta, longest: timedelta
@@ -127,6 +131,17 @@ class JobStore:
         times = {**lease.job.stage_times, to: datetime.now(UTC)}
         return replace(lease, record=replace(lease.job, state=to, stage_times=times, **changes))
 
+    def note(self, lease: Lease, fields: Mapping[str, str], **changes: Any) -> Lease:
+        """
+        Store `fields` without moving the job on; `changes` is the same news for the record at hand.
+
+        Raises:
+            LeaseLostError: Somebody else holds the job now, or it was cancelled.
+        """
+        if not self._run("note", lease.job_id, lease.job.fence, *[part for pair in fields.items() for part in pair]):
+            raise LeaseLostError(lease.job_id)
+        return replace(lease, record=replace(lease.job, **changes))
+
     def release(
         self,
         lease: Lease,
@@ -166,10 +181,13 @@ class JobStore:
         self._run("abandon", job_id, _ms(RECORD_LIFETIME), problem.CODE, str(problem))
 
     def due(self, *, limit: int, look_again: timedelta) -> list[JobId]:
-        """List open jobs that nobody has moved on in time and put their next look off by `look_again`."""
+        """
+        List open jobs that nobody has moved on in time, and ended ones of which a provider still keeps a copy, and put
+        their next look off by `look_again`.
+        """
         with translated():
             ids = self._scripts["due"](keys=[self._open], args=[limit, _ms(look_again)])
-        return [JobId(value.decode()) for value in ids]
+        return [JobId(value.decode()) for value in ids] + self.erasures.due(limit)
 
     def show(self, job_id: JobId) -> JobRecord:
         """
@@ -250,7 +268,7 @@ class JobStore:
         return f"{self._namespace}:subject:{subject_hash}"
 
     def _keys(self, job_id: JobId) -> tuple[str, ...]:
-        return self._job_key(job_id), self._open, self._all, self._counts
+        return self._job_key(job_id), self._open, self._all, self._counts, self.erasures.key
 
     def _run(self, name: str, job_id: JobId, *args: str | int) -> Any:
         with translated():
@@ -264,15 +282,6 @@ class JobStore:
             return Lease(result, job_id, lease_for)
         fields = dict(zip(answer[2::2], answer[3::2], strict=True))
         return Lease(result, job_id, lease_for, decode_record(job_id, fields))
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn what redis-py raises into this room's errors, so that callers know one family."""
-    try:
-        yield
-    except redis.RedisError as error:
-        raise ServerUnavailableError.from_redis(error) from error
 
 
 def _ms(duration: timedelta) -> int:

@@ -4,7 +4,7 @@ What a job is: its states, its record and how the record is written to Redis.
 The record is the truth about a job; a broker message is only a nudge. It holds no byte of the upload and none of the
 parameters (prompt, options, callback): those are sealed objects, named here by their `ObjectRef`. What stands in
 clear is what operators route and count by: the names of the recipe, the provider and the policy, states and times,
-and a keyed hash of the subject.
+a keyed hash of the subject, and what was sent to whom (`worker.transfers`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import NewType
 from pipelines.sources import Note
 from storage import ObjectRef
 from worker.errors import JobDamagedError
+from worker.transfers import Transfers, decode_transfers
 
 JobId = NewType("JobId", str)
 
@@ -118,6 +119,10 @@ class JobRecord:
     results: tuple[ResultRecord, ...] = ()
     intent: str | None = None
     task: Mapping[str, object] | None = None
+    transfers: Transfers = ()
+    owed: bool = False
+    """Whether a provider still keeps a copy that it has not been asked to erase."""
+    erase_tries: int = 0
     error_code: str | None = None
     error_message: str | None = None
     ended_at: datetime | None = None
@@ -153,6 +158,7 @@ class JobRecord:
             "stage_times": {state: _iso(at) for state, at in self.stage_times.items()},
             "error": None if self.error_code is None else {"code": self.error_code, "message": self.error_message},
             "outputs": [output.to_json() for output in self.outputs],
+            "transfers": [transfer.to_json() for transfer in self.transfers],
             "notes": [{**asdict(note), "message": str(note)} for note in self.notes],
             "upload": str(self.upload),
             "parameters": str(self.params),
@@ -236,6 +242,9 @@ def _decoded(job_id: JobId, fields: Mapping[bytes, bytes]) -> JobRecord:
         ),
         intent=text.get("intent"),
         task=json.loads(text["task"]) if "task" in text else None,
+        transfers=decode_transfers(text.get("transfers", "[]")),
+        owed=text.get("owed") == "1",
+        erase_tries=int(text.get("erase_tries", "0")),
         error_code=text.get("error_code"),
         error_message=text.get("error_message"),
         ended_at=_from_ms(text["ended_at"]) if "ended_at" in text else None,

@@ -30,10 +30,12 @@ from providers import (
     Transient,
 )
 from storage import ObjectClass, ObjectRef, ShredReason, StorageError
+from worker.accounts import region_of
 from worker.bench import Bench
 from worker.errors import ServerUnavailableError, UnknownNameError
 from worker.jobs import Lease
 from worker.records import JobRecord, JobState
+from worker.transfers import Transfer
 
 log = structlog.get_logger(__name__)
 
@@ -156,6 +158,38 @@ class Run:
             background=self.parameters["options"].get("background"),
             options=self.parameters["options"],
         )
+
+    def transfer(self) -> Transfer | None:
+        """
+        Describe what the call that comes next sends away, or give None where nothing leaves this machine.
+
+        Raises:
+            AuthFailed: The provider has no account here.
+        """
+        provider, operation = self.provider, Operation(self.recipe.operation or "")
+        host = provider.host(operation)
+        if not provider.capabilities.network or host is None:
+            return None
+        words = [self.parameters["prompt"], *self.parameters["options"].values()]
+        account = self.bench.accounts.get(provider.name)
+        return Transfer(
+            provider=provider.name,
+            host=host,
+            region=region_of(provider.capabilities, account),
+            at=datetime.now(UTC),
+            sent_bytes=os.fstat(self.provider_input().fd).st_size + sum(len((word or "").encode()) for word in words),
+            retention=provider.capabilities.retention_note,
+        )
+
+    def note(self, fields: Mapping[str, str], **changes: Any) -> None:
+        """
+        Store something about the job without moving it on; see `JobStore.note`.
+
+        Raises:
+            LeaseLostError: Somebody else holds the job now.
+            ServerUnavailableError: It may have been written or not.
+        """
+        self.lease = self.bench.jobs.note(self.lease, fields, **changes)
 
     def keep_results(self, results: list[InMemory]) -> None:
         """Take over results that stayed in memory."""

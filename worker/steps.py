@@ -45,6 +45,7 @@ from worker.records import (
 )
 from worker.run import Run
 from worker.settling import DONE_FIELDS
+from worker.transfers import ACCEPTED, amended, answered, begun, encode_transfers, erased
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,10 @@ def prepare(run: Run) -> None:
     run.provider_input()
     reach(WorkerFault.PREPARED)
     intent = secrets.token_hex(16)
-    run.advance(JobState.SUBMITTING, {"intent": intent}, intent=intent)
+    transfer = run.transfer()
+    transfers = run.job.transfers if transfer is None else begun(run.job.transfers, transfer)
+    fields = {"intent": intent, "transfers": encode_transfers(transfers)}
+    run.advance(JobState.SUBMITTING, fields, intent=intent, transfers=transfers)
     run.intent_is_fresh = True
     reach(WorkerFault.INTENT_STORED)
 
@@ -82,10 +86,14 @@ def submit(run: Run) -> Wait | None:
     try:
         answer = run.provider.submit(run.request())
     except ProviderError as error:
+        transfers = answered(run.job.transfers, capabilities, error.code)
+        told = {"transfers": encode_transfers(transfers)}
         if error.retryable and error.charged is Charged.NO:
             # The intent certainly bought nothing; the next attempt makes a fresh one.
-            run.advance(JobState.PREPARING)
-        elif error.retryable and capabilities.charges and capabilities.idempotency is not IdempotencySupport.KEY:
+            run.advance(JobState.PREPARING, told, transfers=transfers)
+            raise
+        run.note(told, transfers=transfers)
+        if error.retryable and capabilities.charges and capabilities.idempotency is not IdempotencySupport.KEY:
             # What another attempt might repair is not worth a second charge, and the job says what went wrong.
             raise OutcomeUnknown(f"{error.message} It may have been charged and is not repeated.") from None
         raise
@@ -113,14 +121,21 @@ def wait_for_task(run: Run) -> Wait | None:
 def collect(run: Run) -> None:
     """Have the provider erase what it keeps; the results are sealed and named in the record by now."""
     run.bench.store.extend(run.job.consumed, run.job.deadline)
-    fields = {}
-    if run.job.task is not None:
-        try:
-            fields["erasure"] = str(run.provider.erase(Task.model_validate(run.job.task)).outcome)
-        except ProviderError as error:
-            # The paid result must not be lost because its deletion failed; the record keeps the answer.
-            fields["erasure"] = error.code
-    run.advance(JobState.RENDERING, fields)
+    if run.job.task is None:
+        run.advance(JobState.RENDERING)
+        return
+    transfers, owed = run.job.transfers, False
+    try:
+        erasure = run.provider.erase(Task.model_validate(run.job.task))
+    except ProviderError as error:
+        # The paid result must not be lost because its deletion failed: the job goes on, and what is owed is asked for
+        # again after its end.
+        transfers, owed = amended(transfers, erasure=error.code), error.retryable
+    else:
+        reach(WorkerFault.ERASED)
+        transfers = erased(transfers, erasure)
+    fields = {"transfers": encode_transfers(transfers), "owed": str(int(owed))}
+    run.advance(JobState.RENDERING, fields, transfers=transfers, owed=owed)
 
 
 def render(run: Run) -> None:
@@ -183,20 +198,28 @@ STEPS: Mapping[JobState, tuple[Step, Callable[[Run], Wait | None]]] = {
 
 def _store_task(run: Run, answer: Pending) -> None:
     task = answer.task.model_dump(mode="json")
-    run.advance(JobState.AWAITING, {"task": json.dumps(task)}, task=task)
+    transfers = answered(run.job.transfers, run.provider.capabilities, ACCEPTED, answer.task)
+    # Whatever becomes of the job from here on, somebody must ask the provider to erase.
+    fields = {"task": json.dumps(task), "transfers": encode_transfers(transfers), "owed": "1"}
+    run.advance(JobState.AWAITING, fields, task=task, transfers=transfers, owed=True)
     reach(WorkerFault.TASK_STORED)
 
 
 def _store_results(run: Run, answer: Done) -> None:
+    fields, changes = {}, {}
+    if run.job.task is None:
+        changes["transfers"] = answered(run.job.transfers, run.provider.capabilities, ACCEPTED)
+        fields["transfers"] = encode_transfers(changes["transfers"])
     sealed = tuple(
         ResultRecord(result.media_type, ObjectRef.parse(result.ref))
         for result in answer.results
         if isinstance(result, SealedResult)
     )
     if sealed:
-        run.advance(JobState.COLLECTING, {"results": encode_results(sealed)}, results=sealed)
+        fields["results"] = encode_results(sealed)
+        run.advance(JobState.COLLECTING, fields, results=sealed, **changes)
         run.unrecorded.clear()
         reach(WorkerFault.RESULTS_STORED)
         return
     run.keep_results([result for result in answer.results if isinstance(result, InMemory)])
-    run.advance(JobState.RENDERING)
+    run.advance(JobState.RENDERING, fields, **changes)

@@ -32,17 +32,19 @@ IN_EVERY_JOB = [
     WorkerFault.FINISHED,
 ]
 WITH_A_PROVIDER = [WorkerFault.PREPARED, WorkerFault.INTENT_STORED, WorkerFault.SUBMITTED]
-WITH_A_TASK = [WorkerFault.TASK_STORED, WorkerFault.POLLED, WorkerFault.RESULTS_STORED]
+WITH_A_TASK = [WorkerFault.TASK_STORED, WorkerFault.POLLED, WorkerFault.RESULTS_STORED, WorkerFault.ERASED]
 IN_THE_WEB_TIER = [WorkerFault.CLIENT_SEALED, WorkerFault.CLIENT_ACCEPTED, WorkerFault.CLIENT_NUDGED]
 IN_A_CANCEL = [WorkerFault.CANCEL_SHREDDED, WorkerFault.CANCEL_CLAIMED]
 IN_AN_ERASURE = [WorkerFault.ERASE_SHREDDED, WorkerFault.ERASE_DELETED]
+AT_A_PROVIDERS_COPY = [WorkerFault.ERASED_LATER]
 IN_THE_SWEEPER = [WorkerFault.SWEEP_NUDGED]
 
 
 def test_every_enumerated_fault_point_is_rehearsed() -> None:
     """A fault point added to the code without a test here fails this one."""
     rehearsed = [
-        *IN_EVERY_JOB, *WITH_A_PROVIDER, *WITH_A_TASK, *IN_THE_WEB_TIER, *IN_A_CANCEL, *IN_AN_ERASURE, *IN_THE_SWEEPER
+        *IN_EVERY_JOB, *WITH_A_PROVIDER, *WITH_A_TASK, *IN_THE_WEB_TIER, *IN_A_CANCEL, *IN_AN_ERASURE,
+        *AT_A_PROVIDERS_COPY, *IN_THE_SWEEPER,
     ]  # fmt: skip
 
     assert sorted(rehearsed) == sorted(WorkerFault)
@@ -203,6 +205,25 @@ def test_p6_an_erasure_that_dies_halfway_leaves_nothing_and_can_be_repeated(
     assert erasure.complete
     assert {item.ref for item in erasure.objects} >= {job.upload, job.params}
     assert pool.ended(job.id).outputs == ()
+    pool.assert_nothing_left()
+
+
+def test_p6_a_worker_killed_while_a_provider_erases_is_followed_by_another(pools: Callable[..., Pool]) -> None:
+    pool = pools()
+    first = pool.start("worker", DARKROOM_POLLS="100000")
+    job = pool.submit(photo(), "amazon-main", provider="darkroom")
+    eventually(lambda: pool.client.show(job.id).task is not None, what="the task is stored")
+    first.terminate()
+    first.wait()
+    pool.client.cancel(job.id)
+    pool.start("sweeper")
+    assert_killed(killed_at(pool, "worker", WorkerFault.ERASED_LATER))
+    pool.start("worker")
+
+    eventually(lambda: not pool.client.show(job.id).owed, what="the erasure is recorded")
+
+    (transfer,) = pool.client.show(job.id).transfers
+    assert (transfer.erasure, transfer.cancelled) == ("erased", "accepted")
     pool.assert_nothing_left()
 
 

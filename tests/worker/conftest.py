@@ -8,8 +8,9 @@ import redis
 from tests.harness import pools
 from tests.in_process import advance, bench
 from tests.valkey import PrivateValkey
+from tests.worker.visits import sandbox, visits
 
-__all__ = ["advance", "bench", "client", "pools"]
+__all__ = ["advance", "bench", "client", "pools", "sandbox", "visits"]
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from worker.cli._errors import ExitCode, UsageError
 from worker.cli._output import Json, console, moment, notes, print_json, print_table, seconds, size
 from worker.cli._periods import period
 from worker.cli._renditions import print_renditions, write_renditions
+from worker.cli._transfers import transfer_as_words
 from worker.client import Client, JobSpec
 from worker.errors import JobTimeoutError
 from worker.records import JobRecord, JobState
@@ -276,6 +277,8 @@ def _print_job(deployment: Deployment, record: JobRecord, as_json: bool) -> None
             ("rendition", "type", "pixels", "size"),
             [(o.name, o.media_type, f"{o.width}×{o.height}", size(o.size)) for o in record.outputs],
         )
+    for transfer in record.transfers:
+        out.print(f"  {transfer_as_words(transfer)}")
     for note in record.notes:
         out.print(f"  {note}")
 

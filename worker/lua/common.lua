@@ -1,5 +1,6 @@
 -- Shared by every job script: the keys, the server's clock, and the one way to change a state.
--- KEYS: 1 job hash, 2 open jobs (zset, score = when the sweeper should look), 3 all jobs (zset by creation), 4 state counts (hash).
+-- KEYS: 1 job hash, 2 open jobs (zset, score = when the sweeper should look), 3 all jobs (zset by creation), 4 state counts (hash),
+-- 5 ended jobs of which a provider still keeps a copy (zset, score = when to ask it to erase).
 local job, open_jobs, all_jobs, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local ENDED = {done = true, failed = true, cancelled = true, expired = true}
 local OPEN = {accepted = true, preparing = true, submitting = true, awaiting = true, collecting = true,

@@ -8,9 +8,9 @@ set_fields(4)
 enter(ARGV[1], nil, 'accepted', now)
 redis.call('ZADD', open_jobs, now + ARGV[2], ARGV[1])
 redis.call('ZADD', all_jobs, now, ARGV[1])
-if KEYS[5] then
-  redis.call('ZADD', KEYS[5], now, ARGV[1])
+if KEYS[6] then
+  redis.call('ZADD', KEYS[6], now, ARGV[1])
   -- As long as the longest of its jobs may be known.
-  if redis.call('PTTL', KEYS[5]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[5], ARGV[3]) end
+  if redis.call('PTTL', KEYS[6]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[6], ARGV[3]) end
 end
 return 1

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from providers import (
+    CancelSupport,
     Capabilities,
     Done,
     EraseSupport,
@@ -30,6 +31,7 @@ from providers import (
     Shape,
     Task,
     TaskNotFound,
+    Transient,
 )
 
 
@@ -40,13 +42,17 @@ class Darkroom(Provider):
     capabilities = Capabilities(
         operations=frozenset({Operation.REMOVE_BACKGROUND, Operation.REPLACE_BACKGROUND}),
         shape=Shape.TASK,
-        network=False,
+        network=True,
         charges=True,
         retention_note="Keeps everything until it is asked to erase.",
         input_encoding=InputEncoding.PNG,
         erase=EraseSupport.TASK,
+        cancel=CancelSupport.ANY,
         min_poll=timedelta(milliseconds=100),
     )
+
+    def host(self, operation: Operation) -> str | None:
+        return "darkroom.example"
 
     def _submit(self, request: Request) -> Done | Pending:
         task_id = request.idempotency_key
@@ -78,7 +84,13 @@ class Darkroom(Provider):
         ref = self.tools.sink(io.BytesIO(self._file(task.task_id).read_bytes()), "image/png")
         return Done((SealedResult(ref, "image/png"),))
 
+    def _cancel(self, task: Task) -> None:
+        (self._folder / f"{task.task_id}.cancelled").touch()
+
     def _erase(self, task: Task) -> Erasure:
+        if (self._folder / "erase-fails").exists():
+            (self._folder / "erase-fails").unlink()
+            raise Transient("The darkroom's bin is full.")
         self._file(task.task_id).unlink(missing_ok=True)
         return Erasure(ErasureOutcome.ERASED, datetime.now(UTC))
 

@@ -1,0 +1,68 @@
+"""
+Ask a provider to erase its copies after the job has ended, where nobody could do so before.
+
+Best effort, and recorded: what a provider answers, or that it did not, stands in the job's list of transfers.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from providers import CancelSupport, Provider, ProviderError, ProviderTools, Task
+from storage.faults import reach
+from worker.bench import Bench
+from worker.errors import ServerUnavailableError
+from worker.faults import WorkerFault
+from worker.records import JobId, JobRecord, JobState
+from worker.transfers import ACCEPTED, Transfers, amended, erased
+
+MOST_TRIES: Final = 5
+FIRST_BACKOFF: Final = timedelta(seconds=30)
+
+log = structlog.get_logger(__name__)
+
+
+def erase_owed(bench: Bench, job_id: JobId) -> None:
+    """
+    Ask for the erasure that an ended job owes, if it owes one and nobody else is at it. Never raises.
+
+    A task that may still be running is cancelled first: nobody will fetch its result any more.
+    """
+    try:
+        job = bench.jobs.erasures.claim(job_id, lease_for=timedelta(seconds=bench.settings.lease_seconds))
+        if job is None:
+            return
+        transfers, retryable = _asked(bench, job)
+        reach(WorkerFault.ERASED_LATER)
+        again = FIRST_BACKOFF * 2 ** (job.erase_tries - 1) if retryable and job.erase_tries < MOST_TRIES else None
+        bench.jobs.erasures.answer(job_id, transfers, again_in=again)
+        log.info("provider asked to erase", job=job_id, answer=transfers[-1].erasure if transfers else None)
+    except ServerUnavailableError as error:
+        # It stays owed, and the sweeper nudges whoever is next.
+        log.warning("erasure left to the sweeper", job=job_id, problem=str(error))
+
+
+def _asked(bench: Bench, job: JobRecord) -> tuple[Transfers, bool]:
+    """Give the transfers with the provider's answers, and whether asking again may help."""
+    transfers = job.transfers
+    try:
+        tools = ProviderTools(transport=bench.transport, accounts=bench.accounts)
+        provider, task = bench.providers.build(job.provider, tools), Task.model_validate(job.task)
+        if job.outcome is not JobState.DONE and not job.results:
+            transfers = amended(transfers, cancelled=_cancelled(provider, task))
+        return erased(transfers, provider.erase(task)), False
+    except ProviderError as error:
+        return amended(transfers, erasure=error.code), error.retryable
+
+
+def _cancelled(provider: Provider, task: Task) -> str | None:
+    if provider.capabilities.cancel is CancelSupport.NONE:
+        return None
+    try:
+        provider.cancel(task)
+    except ProviderError as error:
+        return error.code
+    return ACCEPTED

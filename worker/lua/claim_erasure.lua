@@ -1,0 +1,13 @@
+-- Takes on the erasure that an ended job still owes. KEYS: job hash, owed erasures. ARGV: id, lease ms.
+-- Returns {} when there is none or somebody is at it, else the record: field, value, ...
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local due = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not due or tonumber(due) > now + 250 then return {} end
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  return {}
+end
+redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
+redis.call('HINCRBY', KEYS[1], 'erase_tries', 1)
+return redis.call('HGETALL', KEYS[1])
