@@ -58,7 +58,12 @@ class EraseSupport(StrEnum):
 
 
 class IdempotencySupport(StrEnum):
-    """What a provider offers against charging a repeated request twice."""
+    """
+    What a provider offers against charging a repeated request twice.
+
+    `KEY`: it recognises a repetition by a key that comes with it. `CLIENT_ID`: it lets us name the task, so that a lost
+    call can be looked up (`Provider.look_up`) before it is made again.
+    """
 
     NOT_NEEDED = "not-needed"
     NONE = "none"

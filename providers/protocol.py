@@ -101,6 +101,19 @@ class Provider(ABC):
             with self._translated("submit", lost=OutcomeUnknown):
                 return answered(self._submit(request))
 
+    def look_up(self, operation: Operation, idempotency_key: str) -> Done | Pending | None:
+        """
+        Find what a submit with *idempotency_key* made, whose answer was lost. Never charged, safe to repeat.
+
+        None means that the provider knows of nothing now; a call that is still under way may yet arrive.
+
+        Raises:
+            InvalidRequest: The provider has no such look-up.
+            ProviderError: As documented at each class.
+        """
+        with self._translated("look_up"):
+            return self._look_up(operation, idempotency_key)
+
     def poll(self, task: Task) -> Done | Pending:
         """
         Ask how the work is going. Never charged, safe to repeat.
@@ -139,6 +152,10 @@ class Provider(ABC):
     @abstractmethod
     def _submit(self, request: Request) -> Done | Pending:
         """Do what `submit` promises. The request has been checked against the capabilities."""
+
+    def _look_up(self, operation: Operation, idempotency_key: str) -> Done | Pending | None:
+        """Do what `look_up` promises. Whoever declares `IdempotencySupport.CLIENT_ID` implements it."""
+        raise InvalidRequest(f"The provider {self.name!r} cannot look up a call by its key.", field="idempotency_key")
 
     def _poll(self, task: Task) -> Done | Pending:
         raise TaskNotFound(f"The provider {self.name!r} has no tasks.")

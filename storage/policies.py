@@ -78,7 +78,12 @@ class PolicyLimits(_Strict):
 
 
 class RetentionPolicy(_Strict):
-    """One retention policy. `providers` is `None` if every provider may see the data."""
+    """
+    One retention policy.
+
+    `providers` is `None` if every provider may see the data. `accepts_double_charge` lets a worker repeat, once, a paid
+    call whose outcome nobody can know.
+    """
 
     name: _Name
     title: Annotated[str, Field(min_length=1, max_length=120)]
@@ -87,6 +92,7 @@ class RetentionPolicy(_Strict):
     pending_seconds: Annotated[int, Field(ge=1, le=_DAY)] = 900
     providers: Annotated[tuple[_Name, ...] | None, Field(strict=False)] = None
     limits: PolicyLimits = PolicyLimits()
+    accepts_double_charge: bool = False
 
     @property
     def pending(self) -> timedelta:

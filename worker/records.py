@@ -118,6 +118,8 @@ class JobRecord:
     notes: tuple[Note, ...] = ()
     results: tuple[ResultRecord, ...] = ()
     intent: str | None = None
+    repeats: int = 0
+    """How often a paid call was made again because the answer to it was lost."""
     task: Mapping[str, object] | None = None
     transfers: Transfers = ()
     owed: bool = False
@@ -241,6 +243,7 @@ def _decoded(job_id: JobId, fields: Mapping[bytes, bytes]) -> JobRecord:
             ResultRecord(media_type, ObjectRef.parse(ref)) for media_type, ref in json.loads(text.get("results", "[]"))
         ),
         intent=text.get("intent"),
+        repeats=int(text.get("repeats", "0")),
         task=json.loads(text["task"]) if "task" in text else None,
         transfers=decode_transfers(text.get("transfers", "[]")),
         owed=text.get("owed") == "1",

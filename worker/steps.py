@@ -24,7 +24,6 @@ from pipelines import Note, digital_source_of
 from providers import (
     Charged,
     Done,
-    IdempotencySupport,
     InMemory,
     OutcomeUnknown,
     Pending,
@@ -35,6 +34,7 @@ from providers import (
 from storage import ObjectClass, ObjectRef
 from storage.faults import reach
 from worker.faults import WorkerFault
+from worker.lost_calls import LOOK_AGAIN, LookAgain, can_be_found, found, may_be_repeated
 from worker.records import (
     JobState,
     OutputRecord,
@@ -74,29 +74,18 @@ def prepare(run: Run) -> None:
 
 
 def submit(run: Run) -> Wait | None:
-    """Call the provider once."""
-    capabilities = run.provider.capabilities
-    if capabilities.charges and not run.intent_is_fresh and capabilities.idempotency is not IdempotencySupport.KEY:
-        raise OutcomeUnknown(
-            f"A worker stopped while it called {run.job.provider!r}, which offers no way to tell whether the call was"
-            " made; it may have been charged and is not repeated."
-        )
-    # From here on a second call in this process is a repetition, too.
-    run.intent_is_fresh = False
+    """Call the provider once, or find out what became of a call that a stopped worker made."""
+    fresh, run.intent_is_fresh = run.intent_is_fresh, False
+    called = False
     try:
-        answer = run.provider.submit(run.request())
+        answer = None if fresh else found(run)
+        if isinstance(answer, LookAgain):
+            return Wait(answer.after)
+        if answer is None:
+            called = True
+            answer = run.provider.submit(run.request())
     except ProviderError as error:
-        transfers = answered(run.job.transfers, capabilities, error.code)
-        told = {"transfers": encode_transfers(transfers)}
-        if error.retryable and error.charged is Charged.NO:
-            # The intent certainly bought nothing; the next attempt makes a fresh one.
-            run.advance(JobState.PREPARING, told, transfers=transfers)
-            raise
-        run.note(told, transfers=transfers)
-        if error.retryable and capabilities.charges and capabilities.idempotency is not IdempotencySupport.KEY:
-            # What another attempt might repair is not worth a second charge, and the job says what went wrong.
-            raise OutcomeUnknown(f"{error.message} It may have been charged and is not repeated.") from None
-        raise
+        return _not_accepted(run, error, called=called)
     reach(WorkerFault.SUBMITTED)
     if isinstance(answer, Done):
         _store_results(run, answer)
@@ -194,6 +183,32 @@ STEPS: Mapping[JobState, tuple[Step, Callable[[Run], Wait | None]]] = {
     JobState.COLLECTING: (Step.COLLECT, collect),
     JobState.RENDERING: (Step.RENDER, render),
 }
+
+
+def _not_accepted(run: Run, error: ProviderError, *, called: bool) -> Wait | None:
+    """Say what becomes of a job whose call brought no answer that it can go on with."""
+    able = run.provider.capabilities
+    certain = error.charged is Charged.NO or not able.charges
+    lost = not certain and (error.retryable or isinstance(error, OutcomeUnknown))
+    code = OutcomeUnknown.code if lost else error.code
+    transfers = answered(run.job.transfers, able, code)
+    told = {"transfers": encode_transfers(transfers)}
+    if error.retryable and error.charged is Charged.NO:
+        # The intent certainly bought nothing; the next attempt makes a fresh one.
+        run.advance(JobState.PREPARING, told, transfers=transfers)
+        raise error
+    run.note(told, transfers=transfers)
+    if not lost:
+        raise error
+    if called and can_be_found(run):
+        return Wait(LOOK_AGAIN, strike=True)
+    if may_be_repeated(run):
+        run.advance(JobState.PREPARING, {"repeats": str(run.job.repeats + 1)}, repeats=run.job.repeats + 1)
+        return None
+    if isinstance(error, OutcomeUnknown):
+        raise error
+    # What another attempt might repair is not worth a second charge, and the job says what went wrong.
+    raise OutcomeUnknown(f"{error.message} It may have been charged and is not repeated.") from None
 
 
 def _store_task(run: Run, answer: Pending) -> None:

@@ -84,6 +84,11 @@ class ProviderContract:
     def wish(self) -> Request:
         raise NotImplementedError
 
+    def test_whoever_lets_us_name_a_task_can_look_it_up(self, provider: Provider) -> None:
+        named = provider.capabilities.idempotency is IdempotencySupport.CLIENT_ID
+
+        assert (type(provider)._look_up is not Provider._look_up) is named
+
     def test_it_is_registered_under_its_own_name(self, provider: Provider) -> None:
         assert ProviderRegistry.from_entry_points().get(provider.name) is type(provider)
 
