@@ -29,10 +29,19 @@ from typing import Self
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from metrics.figures import ClassFigures, DestroyReason, OpenState, PoolCollector, PoolFigures, ReadFigures
+from metrics.figures import (
+    AccountFigures,
+    ClassFigures,
+    DestroyReason,
+    OpenState,
+    PoolCollector,
+    PoolFigures,
+    ReadFigures,
+)
 from metrics.instruments import REGISTRY
 
 __all__ = [
+    "AccountFigures",
     "ClassFigures",
     "DestroyReason",
     "Health",

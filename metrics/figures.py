@@ -48,6 +48,31 @@ class OpenState(StrEnum):
     SETTLED = "settled"
 
 
+class StopReason(StrEnum):
+    """Why nobody calls an account at a provider any more, spelled as the worker room spells it."""
+
+    OUT_OF_CREDIT = "out-of-credit"
+    AUTH_FAILED = "auth-failed"
+    MODEL_GONE = "model-gone"
+    FAULTS = "faults"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFigures:
+    """
+    How a provider's accounts are.
+
+    Args:
+        stopped: Why nobody calls one of them; empty if all are called.
+        in_use: Calls and tasks under way, as far as slots are counted.
+        waiting: Jobs that wait for a slot.
+    """
+
+    stopped: frozenset[str] = frozenset()
+    in_use: int = 0
+    waiting: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class ClassFigures:
     """
@@ -83,6 +108,7 @@ class PoolFigures:
         ciphertext_doomed: Ciphertexts whose key is gone and that are still to be deleted.
         jobs_open: Jobs that have not ended, by state.
         messages: Messages in the broker that are not acknowledged, by queue.
+        providers: How the accounts at each provider are that leaves this machine.
     """
 
     classes: Mapping[str, ClassFigures] = field(default_factory=dict)
@@ -90,6 +116,7 @@ class PoolFigures:
     ciphertext_doomed: int = 0
     jobs_open: Mapping[str, int] = field(default_factory=dict)
     messages: Mapping[str, int] = field(default_factory=dict)
+    providers: Mapping[str, AccountFigures] = field(default_factory=dict)
 
 
 ReadFigures = Callable[[], PoolFigures]
@@ -195,3 +222,24 @@ def _families(figures: PoolFigures) -> Iterator[Metric]:
     )
     yield _counted("dayfly_jobs_open", "Jobs that have not ended, by state.", "state", OpenState, figures.jobs_open)
     yield _counted("dayfly_messages", "Messages that are not acknowledged, by queue.", "queue", (), figures.messages)
+    yield from _of_providers(figures.providers)
+
+
+def _of_providers(providers: Mapping[str, AccountFigures]) -> Iterator[Metric]:
+    stopped = GaugeMetricFamily(
+        "dayfly_provider_stopped",
+        "1 if an account at the provider is not called because of what it answered, by reason; else 0.",
+        labels=["provider", "reason"],
+    )
+    in_use = GaugeMetricFamily("dayfly_provider_slots", "Calls and tasks under way at a provider.", labels=["provider"])
+    waiting = GaugeMetricFamily(
+        "dayfly_provider_waiting", "Jobs that wait for a slot at a provider.", labels=["provider"]
+    )
+    for provider, account in providers.items():
+        for reason in StopReason:
+            stopped.add_metric([provider, reason], float(reason in account.stopped))
+        in_use.add_metric([provider], account.in_use)
+        waiting.add_metric([provider], account.waiting)
+    yield stopped
+    yield in_use
+    yield waiting

@@ -13,7 +13,7 @@ the pipelines nor the storage: what it needs of them is handed to it as `Provide
 
 from __future__ import annotations
 
-from providers.accounts import Account
+from providers.accounts import MAIN, Account
 from providers.capabilities import (
     CancelSupport,
     Capabilities,
@@ -63,6 +63,7 @@ from providers.transport import Transport
 
 __all__ = [
     "ENTRY_POINT_GROUP",
+    "MAIN",
     "PIXELS",
     "Account",
     "AuthFailed",

@@ -25,6 +25,8 @@ class Account:
             operator names here is trusted; what a provider's answer names is not.
         model: Which model to ask for instead of the adapter's default.
         region: Where the operator says that data sent to this account is processed, for example ``eu``.
+        at_once: The most calls and tasks that may be under way; None for any number.
+        a_minute: The most calls that may be begun in a minute; None for any number.
     """
 
     credential: str = MAIN
@@ -32,6 +34,8 @@ class Account:
     base_url: str | None = None
     model: str | None = None
     region: str | None = None
+    at_once: int | None = None
+    a_minute: int | None = None
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

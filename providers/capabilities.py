@@ -80,6 +80,7 @@ class Capabilities:
         operations: What may be asked; empty for the provider `none`.
         shape: Whether the answer comes in the call or through a task.
         network: Whether the picture leaves this machine.
+        first_party: Whether the server is the operator's own, although there is a network in between.
         charges: Whether a call may be billed. A provider that charges must seal its results through the sink.
         retention_note: One sentence: what the provider keeps, and for how long.
         input_encoding: The form in which it wants the picture.
@@ -99,6 +100,7 @@ class Capabilities:
     network: bool
     charges: bool
     retention_note: str
+    first_party: bool = False
     input_encoding: InputEncoding = InputEncoding.PNG
     max_input_side: int | None = None
     max_image_bytes: int | None = None
@@ -109,3 +111,8 @@ class Capabilities:
     idempotency: IdempotencySupport = IdempotencySupport.NONE
     min_poll: timedelta = timedelta(seconds=2)
     regions: tuple[str, ...] = ()
+
+    @property
+    def stays_with_us(self) -> bool:
+        """Whether the picture is seen by nobody but the operator."""
+        return self.first_party or not self.network

@@ -36,7 +36,7 @@ from providers.models import Model, choose
 from providers.problems import Problem
 from providers.protocol import Provider, ProviderTools
 from providers.replies import Reply, seal
-from providers.transport import Call, Transport
+from providers.transport import ASK, Call, Transport
 
 _TASK_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,199}")
 
@@ -51,6 +51,7 @@ class NetworkProvider(Provider):
         result_hosts: Where its results lie, fetched without the credential.
         option_names: What a request may carry besides prompt, background and ``model``.
         errors_are_free: Whether the provider promises that an error is never charged.
+        check_path: Where to show the credential without being charged (GET); whoever has one sets `check_note` to None.
     """
 
     default_url: ClassVar[str]
@@ -58,6 +59,8 @@ class NetworkProvider(Provider):
     result_hosts: ClassVar[tuple[str, ...]] = ()
     option_names: ClassVar[frozenset[str]] = frozenset()
     errors_are_free: ClassVar[bool] = False
+    check_path: ClassVar[str | None] = None
+    check_note: ClassVar[str | None] = "no call is documented that shows the credential and costs nothing."
 
     def __init__(self, tools: ProviderTools) -> None:
         super().__init__(tools)
@@ -139,6 +142,13 @@ class NetworkProvider(Provider):
                     Problem(self.name, reply.status, reply.headers, document, paid=call.limits.paid, task=task)
                 )
             yield reply
+
+    def _ping(self) -> None:
+        if self.check_path is None:
+            super()._ping()
+            return
+        with self._reply(Call("GET", self.check_path, ASK)) as reply:
+            reply.document()
 
     def _model(self, request: Request) -> Model:
         assert request.operation is not None

@@ -29,6 +29,8 @@ class OpenAIProvider(NetworkProvider):
     default_url: ClassVar[str] = "https://api.openai.com/v1"
     credential_hosts: ClassVar[tuple[str, ...]] = ("api.openai.com",)
     option_names: ClassVar[frozenset[str]] = frozenset({"size", "quality", "input_fidelity"})
+    check_path: ClassVar[str | None] = "/models"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.REPLACE_BACKGROUND}),
         shape=Shape.SYNC,

@@ -74,6 +74,8 @@ class Provider(ABC):
 
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities]
+    check_note: ClassVar[str | None] = "it works on this machine and has no credential."
+    """Why `check` cannot be asked for; None if it can."""
 
     def __init__(self, tools: ProviderTools) -> None:
         self.tools = tools
@@ -148,6 +150,21 @@ class Provider(ABC):
         self._own(task)
         with self._translated("erase"):
             return self._erase(task)
+
+    def check(self) -> None:
+        """
+        Show the credential to the provider with a call that is never charged and carries nothing of a user.
+
+        Raises:
+            InvalidRequest: There is no such call; `check_note` says why.
+            AuthFailed: It is not accepted, or there is none.
+            ProviderError: As documented at each class.
+        """
+        with self._translated("check"):
+            self._ping()
+
+    def _ping(self) -> None:
+        raise InvalidRequest(f"The credential of {self.name!r} cannot be checked: {self.check_note}")
 
     @abstractmethod
     def _submit(self, request: Request) -> Done | Pending:

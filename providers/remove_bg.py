@@ -33,6 +33,8 @@ class RemoveBgProvider(NetworkProvider):
     credential_hosts: ClassVar[tuple[str, ...]] = ("api.remove.bg",)
     option_names: ClassVar[frozenset[str]] = frozenset({"type", "crop", "semitransparency", "add_shadow", "size"})
     errors_are_free: ClassVar[bool] = True
+    check_path: ClassVar[str | None] = "/account"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.REMOVE_BACKGROUND, Operation.REPLACE_BACKGROUND}),
         shape=Shape.SYNC,

@@ -41,6 +41,8 @@ class ReplicateProvider(NetworkProvider):
     default_url: ClassVar[str] = "https://api.replicate.com/v1"
     credential_hosts: ClassVar[tuple[str, ...]] = ("replicate.com", "replicate.delivery")
     option_names: ClassVar[frozenset[str]] = frozenset({"aspect_ratio", "seed"})
+    check_path: ClassVar[str | None] = "/account"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.REPLACE_BACKGROUND}),
         shape=Shape.TASK,

@@ -81,8 +81,9 @@ class RetentionPolicy(_Strict):
     """
     One retention policy.
 
-    `providers` is `None` if every provider may see the data. `accepts_double_charge` lets a worker repeat, once, a paid
-    call whose outcome nobody can know.
+    `providers` is `None` if every provider may see the data, `regions` if it may be processed anywhere;
+    `first_party_only` keeps it on the operator's own machines. `accepts_double_charge` lets a worker repeat, once, a
+    paid call whose outcome nobody can know.
     """
 
     name: _Name
@@ -91,6 +92,8 @@ class RetentionPolicy(_Strict):
     output: OutputRetention
     pending_seconds: Annotated[int, Field(ge=1, le=_DAY)] = 900
     providers: Annotated[tuple[_Name, ...] | None, Field(strict=False)] = None
+    first_party_only: bool = False
+    regions: Annotated[tuple[_Name, ...] | None, Field(strict=False)] = None
     limits: PolicyLimits = PolicyLimits()
     accepts_double_charge: bool = False
 
@@ -102,6 +105,12 @@ class RetentionPolicy(_Strict):
     def allows(self, provider: str) -> bool:
         """Say whether *provider* may see data under this policy."""
         return self.providers is None or provider in self.providers
+
+    def allows_region(self, region: str | None) -> bool:
+        """Say whether data may be processed in *region*, or in one below it; None is one that nobody knows."""
+        if self.regions is None:
+            return True
+        return region is not None and any(region == name or region.startswith(f"{name}-") for name in self.regions)
 
 
 def load_policies(extra_dir: Path | None = None) -> dict[str, RetentionPolicy]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from pipelines.recipes import Recipe
 from providers import BrokenProviderError, ProviderRegistry
 from storage import RetentionPolicy
 from worker.errors import PolicyError, UnfitProviderError, UnknownNameError, UploadTooLargeError
+
+AUTO: Final = "auto"
+"""The name that leaves the choice of a provider to the pool."""
 
 Named = TypeVar("Named")
 
@@ -51,6 +54,21 @@ class Bounded:
             raise UploadTooLargeError(self._limit)
 
 
+def provider_of(wish: str | None, recipe: Recipe, known: Iterable[str]) -> str:
+    """
+    Say which provider a job asks for: its own, else its recipe's.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+    """
+    provider = wish or recipe.provider
+    if provider == AUTO and recipe.operation is None:
+        provider = recipe.provider
+    if provider != AUTO and provider not in known:
+        raise UnknownNameError("provider", provider, (*known, AUTO))
+    return provider
+
+
 def check_policy(policy: RetentionPolicy, provider: str, prompt: str | None) -> None:
     """
     Hold a wish to its retention policy.
@@ -58,7 +76,7 @@ def check_policy(policy: RetentionPolicy, provider: str, prompt: str | None) -> 
     Raises:
         PolicyError: The provider may not see the data, or the prompt is longer than allowed.
     """
-    if not policy.allows(provider):
+    if provider != AUTO and not policy.allows(provider):
         raise PolicyError(
             f"The policy {policy.name!r} does not let the provider {provider!r} see the data; it lets:"
             f" {', '.join(policy.providers or ())}."
@@ -104,22 +122,36 @@ def _shorter(
     return asked
 
 
-def check_provider(registry: ProviderRegistry, provider: str, recipe: Recipe) -> None:
+def check_provider(registry: ProviderRegistry, provider: str, recipe: Recipe, policy: RetentionPolicy) -> None:
     """
     Refuse now what a worker would have to refuse later, with the upload sealed and the user gone.
 
     Raises:
-        UnfitProviderError: The provider cannot do what the recipe needs.
+        UnfitProviderError: The provider cannot do what the recipe needs, or none can that the policy allows.
+        PolicyError: The policy keeps the data on machines of our own, and the provider's are none.
     """
     if recipe.operation is None:
         return
+    able = tuple(_able(registry, recipe.operation))
+    if provider == AUTO:
+        if not any(policy.allows(name) and _stays(registry, name, policy) for name in able):
+            raise UnfitProviderError(provider, recipe.operation, recipe.name, able)
+        return
     try:
-        fits = recipe.operation in registry.get(provider).capabilities.operations
+        registry.get(provider)
     except BrokenProviderError:
         # A web tier need not have what an adapter imports; the worker that runs it decides.
         return
-    if not fits:
-        raise UnfitProviderError(provider, recipe.operation, recipe.name, _able(registry, recipe.operation))
+    if provider not in able:
+        raise UnfitProviderError(provider, recipe.operation, recipe.name, able)
+    if not _stays(registry, provider, policy):
+        raise PolicyError(
+            f"The policy {policy.name!r} keeps the data on machines of our own, and {provider!r} is none."
+        )
+
+
+def _stays(registry: ProviderRegistry, provider: str, policy: RetentionPolicy) -> bool:
+    return not policy.first_party_only or registry.get(provider).capabilities.stays_with_us
 
 
 def _able(registry: ProviderRegistry, operation: str) -> Iterator[str]:

@@ -5,6 +5,8 @@ The accounts at providers, read once when a worker starts.
     DAYFLY_PROVIDER_<NAME>_URL      where to call instead of the adapter's default: a region, a server of one's own
     DAYFLY_PROVIDER_<NAME>_MODEL    which model to ask for instead of the adapter's default
     DAYFLY_PROVIDER_<NAME>_REGION   where what is sent there is processed, as the operator knows it
+    DAYFLY_PROVIDER_<NAME>_AT_ONCE  the most calls and tasks under way at the account, of all workers together
+    DAYFLY_PROVIDER_<NAME>_A_MINUTE the most calls begun in a minute, of all workers together
 
 Only a worker reads them: a web tier, a sweeper and an exporter hold no credential of a provider.
 """
@@ -22,7 +24,8 @@ from providers import Account, Capabilities
 from worker.errors import SettingProblem, SettingsError
 
 PREFIX: Final = "DAYFLY_PROVIDER_"
-_FIELDS: Final = ("KEY", "URL", "MODEL", "REGION")
+_FIELDS: Final = ("KEY", "URL", "MODEL", "REGION", "AT_ONCE", "A_MINUTE")
+_COUNT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SETTING: Final = re.compile(rf"{PREFIX}(?P<provider>[A-Z0-9_]+)_(?P<field>{'|'.join(_FIELDS)})")
 _ALLOWED: Final = (
@@ -67,6 +70,8 @@ def read_accounts(names: Iterable[str], environ: Mapping[str, str]) -> dict[str,
             base_url=values.get("URL"),
             model=values.get("MODEL"),
             region=values.get("REGION"),
+            at_once=int(values["AT_ONCE"]) if "AT_ONCE" in values else None,
+            a_minute=int(values["A_MINUTE"]) if "A_MINUTE" in values else None,
         )
         for name, values in given.items()
     }
@@ -88,6 +93,8 @@ def _problem(field: str, value: str) -> tuple[str, str] | None:
     if field == "KEY" and (not value.isascii() or not value.isprintable() or " " in value):
         # It becomes a header; a line break from a file is the usual mistake.
         return "holds characters that no key has", "the key alone, without a line break or a space"
+    if field in ("AT_ONCE", "A_MINUTE") and not _COUNT.fullmatch(value):
+        return "is not a number of calls", "a whole number from 1 to 99999"
     if field == "REGION" and not _REGION.fullmatch(value):
         return "is not the name of a region", "lowercase letters, digits and hyphens, such as eu or eu-central-1"
     if field == "URL":

@@ -109,7 +109,7 @@ class Advance:
                 with STEP_SECONDS.labels(step=Step.SETTLE).time():
                     wait = self._guarded(run, self._finish)
                 if wait is not None:
-                    self._hand_on(run.lease, wait.delay, counts=wait.strike)
+                    self._hand_on(run.lease, wait.delay, strikes=-1 if wait.idle else int(wait.strike))
                 return
             if self._draining.is_set():
                 self._hand_on(run.lease, timedelta())
@@ -118,7 +118,7 @@ class Advance:
             with STEP_SECONDS.labels(step=name).time():
                 wait = self._guarded(run, step)
             if wait is not None:
-                self._hand_on(run.lease, wait.delay, counts=wait.strike)
+                self._hand_on(run.lease, wait.delay, strikes=-1 if wait.idle else int(wait.strike))
                 return
 
     def _finish(self, run: Run) -> None:
@@ -208,13 +208,13 @@ class Advance:
             "The key of the upload died with its root store (a restart of the host does that); upload it again.",
         )
 
-    def _hand_on(self, lease: Lease, delay: timedelta, *, counts: bool = False) -> None:
+    def _hand_on(self, lease: Lease, delay: timedelta, *, strikes: int = 0) -> None:
         settings = self._bench.settings
         gave_up = self._bench.jobs.release(
             lease,
             wake_in=delay,
             grace=timedelta(seconds=settings.lease_seconds),
-            strikes=int(counts),
+            strikes=strikes,
             most_strikes=settings.max_starts,
             give_up=settled_fields(
                 JobState.FAILED,

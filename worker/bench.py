@@ -9,7 +9,9 @@ from pipelines import Limits, Recipe, Sandbox
 from providers import Account, ProviderRegistry, Transport
 from storage import RetentionPolicy, SealedStore
 from worker.broker import NudgeBroker
+from worker.gate import Gate
 from worker.jobs import JobStore
+from worker.prices import Prices
 from worker.settings import Settings
 
 
@@ -28,3 +30,9 @@ class Bench:
     limits: Limits
     accounts: Mapping[str, Account] = field(default_factory=dict, repr=False)
     transport: Transport | None = None
+    prices: Prices = field(default_factory=dict)
+
+    @property
+    def gate(self) -> Gate:
+        """The gates before the accounts at providers, in the same Redis as the job records."""
+        return self.jobs.gate

@@ -41,14 +41,21 @@ from storage import (
     StorageError,
 )
 from storage.faults import reach
-from worker.acceptance import Bounded, agreed_periods, check_policy, check_provider, named
+from worker.acceptance import (
+    AUTO,
+    Bounded,
+    agreed_periods,
+    check_policy,
+    check_provider,
+    named,
+    provider_of,
+)
 from worker.broker import NudgeBroker
 from worker.errors import (
     JobTimeoutError,
     LeaseLostError,
     OutputNotFoundError,
     ServerUnavailableError,
-    UnknownNameError,
 )
 from worker.faults import WorkerFault
 from worker.jobs import JobStore
@@ -68,7 +75,7 @@ class JobSpec(BaseModel):
 
     recipe: str
     provider: str | None = None
-    """None takes the recipe's own."""
+    """None takes the recipe's own, `auto` leaves the choice to the pool."""
     policy: str | None = None
     """None takes the deployment's default."""
     prompt: str | None = Field(default=None, max_length=32_000, repr=False)
@@ -167,11 +174,9 @@ class Client:
         """
         recipe = named("recipe", spec.recipe, self._parts.recipes)
         policy = named("policy", spec.policy or self._parts.default_policy, self._parts.policies)
-        provider = spec.provider or recipe.provider
-        if provider not in self._parts.providers:
-            raise UnknownNameError("provider", provider, self._parts.providers)
-        check_provider(self._parts.registry, provider, recipe)
+        provider = provider_of(spec.provider, recipe, self._parts.providers)
         check_policy(policy, provider, spec.prompt)
+        check_provider(self._parts.registry, provider, recipe, policy)
         periods = agreed_periods(policy, upload=spec.keep_upload, output=spec.keep_outputs)
 
         subject_hash = None if spec.subject is None else self._subject_hash(spec.subject)
@@ -201,6 +206,7 @@ class Client:
                     "deadline": str(int(deadline.timestamp() * 1000)),
                     "upload_ms": encode_lifetime(periods.upload),
                     "output_ms": encode_lifetime(periods.output),
+                    **({"auto": "1"} if provider == AUTO else {}),
                     **({} if subject_hash is None else {"subject": subject_hash}),
                 },
                 job_id,

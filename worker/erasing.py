@@ -14,6 +14,7 @@ import structlog
 from providers import CancelSupport, Provider, ProviderError, ProviderTools, Task
 from storage.faults import reach
 from worker.bench import Bench
+from worker.choosing import key_of
 from worker.errors import ServerUnavailableError
 from worker.faults import WorkerFault
 from worker.records import JobId, JobRecord, JobState
@@ -39,6 +40,8 @@ def erase_owed(bench: Bench, job_id: JobId) -> None:
         reach(WorkerFault.ERASED_LATER)
         again = FIRST_BACKOFF * 2 ** (job.erase_tries - 1) if retryable and job.erase_tries < MOST_TRIES else None
         bench.jobs.erasures.answer(job_id, transfers, again_in=again)
+        if job.outcome is not JobState.DONE:
+            bench.gate.leave(key_of(bench, job.provider), job_id)
         log.info("provider asked to erase", job=job_id, answer=transfers[-1].erasure if transfers else None)
     except ServerUnavailableError as error:
         # It stays owed, and the sweeper nudges whoever is next.

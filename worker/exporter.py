@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import structlog
 
-from metrics.exporter import ClassFigures, PoolFigures, serve
+from metrics.exporter import AccountFigures, ClassFigures, PoolFigures, serve
+from providers import ProviderRegistry
 from storage import KeyFigures, KeyStore, ObjectClass
 from worker.broker import NudgeBroker
+from worker.gate import AccountState, Gate
 from worker.jobs import JobStore
 from worker.process import listening
 from worker.servers import connected
@@ -36,7 +39,9 @@ def run_exporter(settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     with connected(settings) as clients:
         keys, jobs, broker = KeyStore(clients.keys), JobStore(clients.main), NudgeBroker(clients.main)
-        figures = partial(read_figures, keys, jobs, broker)
+        # Only providers that are installed here: the label's values must be known in advance.
+        providers = ProviderRegistry.from_entry_points().names()
+        figures = partial(read_figures, keys, jobs, broker, Gate(clients.main), providers)
         with listening(settings, lambda host, port: serve(host, port, figures)) as server:
             log.info("exporter started", host=settings.metrics_host, port=server.port)
             stop.wait()
@@ -44,7 +49,9 @@ def run_exporter(settings: Settings) -> int:
     return 0
 
 
-def read_figures(key_store: KeyStore, jobs: JobStore, broker: NudgeBroker) -> PoolFigures:
+def read_figures(
+    key_store: KeyStore, jobs: JobStore, broker: NudgeBroker, gate: Gate, providers: Iterable[str]
+) -> PoolFigures:
     """
     Read what the stores know of the pool now.
 
@@ -59,7 +66,20 @@ def read_figures(key_store: KeyStore, jobs: JobStore, broker: NudgeBroker) -> Po
         ciphertext_doomed=keys.doomed,
         jobs_open={state.value: count for state, count in jobs.figures().items() if not state.ended},
         messages=broker.lengths(),
+        providers=_account_figures(gate.states(), providers),
     )
+
+
+def _account_figures(states: Sequence[AccountState], providers: Iterable[str]) -> dict[str, AccountFigures]:
+    found = {}
+    for name in providers:
+        own = [state for state in states if state.key.provider == name]
+        found[name] = AccountFigures(
+            stopped=frozenset(str(state.reason) for state in own if state.reason is not None),
+            in_use=sum(state.in_use for state in own),
+            waiting=sum(state.waiting for state in own),
+        )
+    return found
 
 
 def _class_figures(keys: KeyFigures, name: ObjectClass) -> ClassFigures:

@@ -24,6 +24,7 @@ import redis
 from metrics.instruments import ClaimResult
 from worker.erasures import ErasureQueue
 from worker.errors import JobDamagedError, JobNotFoundError, LeaseLostError, translated
+from worker.gate import Gate
 from worker.records import JobId, JobRecord, JobState, damaged, decode_record
 
 RECORD_LIFETIME = timedelta(days=30)
@@ -77,6 +78,7 @@ class JobStore:
             )
         }
         self.erasures = ErasureQueue(client, namespace)
+        self.gate = Gate(client, namespace=namespace)
 
     def create(
         self, record_fields: Mapping[str, str], job_id: JobId, *, look_after: timedelta, longest: timedelta

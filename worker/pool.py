@@ -26,6 +26,7 @@ from worker.bench import Bench
 from worker.broker import ACTOR, QUEUE
 from worker.errors import ServerUnavailableError
 from worker.leases import LeaseKeeper
+from worker.prices import load_prices
 from worker.process import Stop, heal, serving, tell_remarks
 from worker.settings import Settings
 from worker.wiring import Deployment, Role
@@ -44,7 +45,7 @@ def run_worker(settings: Settings, sandbox: Sandbox) -> int:
         sandbox: Started by the caller before any secret was read.
 
     Raises:
-        SettingsError: A credential or an address of a provider is wrong.
+        SettingsError: A credential or an address of a provider, or the price table, is wrong.
         ServerUnavailableError: Redis cannot be reached at start.
         SettingsError: The address of the metrics cannot be listened on.
         StorageError: The key store, the blob store or a root store cannot be used.
@@ -71,6 +72,7 @@ def run_worker(settings: Settings, sandbox: Sandbox) -> int:
             limits=Limits(),
             accounts=accounts,
             transport=transport,
+            prices=load_prices(settings.prices),
         )
         with LeaseKeeper(deployment.jobs, timedelta(seconds=settings.lease_seconds)) as keeper:
             return _serve(bench, keeper, stop)

@@ -121,6 +121,10 @@ class JobRecord:
     repeats: int = 0
     """How often a paid call was made again because the answer to it was lost."""
     task: Mapping[str, object] | None = None
+    auto: bool = False
+    """Whether the pool chooses the provider; `provider` is then the one it chose last."""
+    tried: tuple[str, ...] = ()
+    """Providers that certainly did not charge and are not asked again."""
     transfers: Transfers = ()
     owed: bool = False
     """Whether a provider still keeps a copy that it has not been asked to erase."""
@@ -153,6 +157,7 @@ class JobRecord:
             "state": str(self.state),
             "recipe": self.recipe,
             "provider": self.provider,
+            "auto": self.auto,
             "policy": self.policy,
             "created_at": _iso(self.created_at),
             "ended_at": _iso(self.ended_at),
@@ -245,6 +250,8 @@ def _decoded(job_id: JobId, fields: Mapping[bytes, bytes]) -> JobRecord:
         intent=text.get("intent"),
         repeats=int(text.get("repeats", "0")),
         task=json.loads(text["task"]) if "task" in text else None,
+        auto=text.get("auto") == "1",
+        tried=tuple(json.loads(text.get("tried", "[]"))),
         transfers=decode_transfers(text.get("transfers", "[]")),
         owed=text.get("owed") == "1",
         erase_tries=int(text.get("erase_tries", "0")),

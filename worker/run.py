@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -20,11 +20,14 @@ import structlog
 from pipelines import Encoded, Pixels, Recipe, RefusalCode, Refused, SandboxError, Source
 from providers import (
     PIXELS,
+    AuthFailed,
     InMemory,
     InvalidRequest,
+    ModelGone,
     Operation,
     PreparedImage,
     Provider,
+    ProviderError,
     ProviderTools,
     Request,
     Transient,
@@ -32,7 +35,9 @@ from providers import (
 from storage import ObjectClass, ObjectRef, ShredReason, StorageError
 from worker.accounts import region_of
 from worker.bench import Bench
+from worker.choosing import NobodyLeftError, choose, key_of
 from worker.errors import ServerUnavailableError, UnknownNameError
+from worker.gate import AccountKey, verdict_of
 from worker.jobs import Lease
 from worker.records import JobRecord, JobState
 from worker.transfers import Transfer
@@ -51,6 +56,9 @@ class Run:
         self._open_files: list[int] = []
         self._results: list[InMemory] = []
         self._input: PreparedImage | None = None
+        self.passed: frozenset[str] = frozenset()
+        self.last_error: ProviderError | None = None
+        self._slot: AccountKey | None = None
         self._parameters: dict[str, Any] | None = None
         self._upload: int | None = None
 
@@ -58,6 +66,7 @@ class Run:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leave()
         for fd in self._open_files:
             os.close(fd)
         self._open_files.clear()
@@ -114,6 +123,62 @@ class Run:
                 accounts=self.bench.accounts,
             ),
         )
+
+    def choose(self) -> timedelta | None:
+        """
+        Take a slot at the provider that is to be called, or say how long to wait for one.
+
+        Raises:
+            ProviderError: As `worker.choosing.choose`.
+        """
+        operation = Operation(self.recipe.operation or "")
+        try:
+            choice = choose(self.bench, self.job, operation, self.passed)
+        except NobodyLeftError:
+            if self.last_error is None:
+                raise
+            # What the last one said tells more than that there is no other.
+            raise self.last_error from None
+        if choice.provider is None:
+            return choice.wait
+        self._slot = key_of(self.bench, choice.provider)
+        if choice.provider != self.job.provider:
+            self.note({"provider": choice.provider}, provider=choice.provider)
+            # Made anew for the one that was chosen, in the form that it wants.
+            self.__dict__.pop("provider", None)
+            self._input = None
+        return None
+
+    def keep_slot(self) -> None:
+        """Leave the slot of a call that goes on without this run; it frees itself."""
+        self._slot = None
+
+    def free_slot(self) -> None:
+        """Give back the slot of a task that has ended, which an earlier run may have taken."""
+        self._slot = key_of(self.bench, self.job.provider)
+        self.leave()
+
+    def leave(self) -> None:
+        """Give the slot back. If that fails, it frees itself."""
+        slot, self._slot = self._slot, None
+        if slot is None or not self.provider.capabilities.network:
+            return
+        try:
+            self.bench.gate.leave(slot, self.job.id)
+        except ServerUnavailableError as error:
+            log.warning("slot left to its expiry", provider=slot.provider, problem=str(error))
+
+    def report(self, error: ProviderError | None) -> None:
+        """Tell the gate what an answer says about the account."""
+        provider = self.provider
+        if not provider.capabilities.network or (
+            isinstance(error, AuthFailed) and provider.name not in self.bench.accounts
+        ):
+            return
+        own_model = isinstance(error, ModelGone) and "model" in self.parameters["options"]
+        verdict = verdict_of(error, own_model=own_model)
+        if verdict is not None and self.bench.gate.report(key_of(self.bench, provider.name), verdict):
+            log.error("provider stopped", provider=provider.name, reason=verdict.reason)
 
     # Not cached properties: until Python 3.12 these take one lock for all jobs of a process while they open an object.
 

@@ -110,10 +110,18 @@ def _folder(value: Path) -> Path:
     return path
 
 
+def _file(value: Path) -> Path:
+    path = value.expanduser()
+    if not path.is_file():
+        raise ValueError("is not a file")
+    return path
+
+
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 RootsUrl = Annotated[SecretStr, AfterValidator(_roots_url)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 Folder = Annotated[Path, AfterValidator(_folder)]
+File = Annotated[Path, AfterValidator(_file)]
 
 _REDIS_ALLOWED = "redis://[user:password@]host[:port][/db], rediss://… or unix:///path/to.sock"
 
@@ -179,6 +187,11 @@ class Settings(BaseSettings):
         default=None,
         description="A folder of further recipes (TOML).",
         json_schema_extra=_allowed("the path of a folder that exists"),
+    )
+    prices: File | None = Field(
+        default=None,
+        description="What a call to each provider costs (TOML): the order in which the provider auto asks.",
+        json_schema_extra=_allowed("the path of a file that exists"),
     )
     subject_key: SecretStr | None = Field(
         default=None,

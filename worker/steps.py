@@ -33,8 +33,10 @@ from providers import (
 )
 from storage import ObjectClass, ObjectRef
 from storage.faults import reach
+from worker.choosing import may_fall_over
 from worker.faults import WorkerFault
 from worker.lost_calls import LOOK_AGAIN, LookAgain, can_be_found, found, may_be_repeated
+from worker.polling import pause
 from worker.records import (
     JobState,
     OutputRecord,
@@ -50,18 +52,27 @@ from worker.transfers import ACCEPTED, amended, answered, begun, encode_transfer
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The job goes on after `delay`; `strike` if that is because something failed."""
+    """
+    The job goes on after `delay`; `strike` if that is because something failed.
+
+    One that waits for its turn is `idle`: it neither failed nor came any further, so earlier strikes still count.
+    """
 
     delay: timedelta
     strike: bool = False
+    idle: bool = False
 
 
-def prepare(run: Run) -> None:
+def prepare(run: Run) -> Wait | None:
     """Take the job on: from here its keys live until the policy's deadline instead of the pending one."""
     run.bench.store.extend(run.job.consumed, run.job.deadline)
     if run.recipe.operation is None:
         run.advance(JobState.RENDERING)
-        return
+        return None
+    # Before the intent: a job that waits for its turn must not look like one whose call was lost.
+    wait = run.choose()
+    if wait is not None:
+        return Wait(wait, idle=True)
     run.provider_input()
     reach(WorkerFault.PREPARED)
     intent = secrets.token_hex(16)
@@ -71,6 +82,7 @@ def prepare(run: Run) -> None:
     run.advance(JobState.SUBMITTING, fields, intent=intent, transfers=transfers)
     run.intent_is_fresh = True
     reach(WorkerFault.INTENT_STORED)
+    return None
 
 
 def submit(run: Run) -> Wait | None:
@@ -87,22 +99,33 @@ def submit(run: Run) -> Wait | None:
     except ProviderError as error:
         return _not_accepted(run, error, called=called)
     reach(WorkerFault.SUBMITTED)
+    run.report(None)
     if isinstance(answer, Done):
+        run.leave()
         _store_results(run, answer)
         return None
     _store_task(run, answer)
-    return Wait(answer.next_poll)
+    run.keep_slot()
+    return Wait(pause(run, answer))
 
 
 def wait_for_task(run: Run) -> Wait | None:
     """Ask the provider how its task is going, unless the keys are gone: then the job has ended, whatever it answers."""
     run.bench.store.extend(run.job.consumed, run.job.deadline)
-    answer = run.provider.poll(Task.model_validate(run.job.task))
+    try:
+        answer = run.provider.poll(Task.model_validate(run.job.task))
+    except ProviderError as error:
+        run.report(error)
+        if not error.retryable:
+            run.free_slot()
+        raise
     reach(WorkerFault.POLLED)
     if isinstance(answer, Pending):
         if answer.task.model_dump(mode="json") != run.job.task:
             _store_task(run, answer)
-        return Wait(answer.next_poll)
+        return Wait(pause(run, answer))
+    run.report(None)
+    run.free_slot()
     _store_results(run, answer)
     return None
 
@@ -193,6 +216,17 @@ def _not_accepted(run: Run, error: ProviderError, *, called: bool) -> Wait | Non
     code = OutcomeUnknown.code if lost else error.code
     transfers = answered(run.job.transfers, able, code)
     told = {"transfers": encode_transfers(transfers)}
+    if called:
+        run.report(error)
+    if lost:
+        # The provider may still be at work on it.
+        run.keep_slot()
+    run.leave()
+    if may_fall_over(run.job, error):
+        tried = run.job.tried if error.retryable else (*run.job.tried, run.job.provider)
+        run.passed, run.last_error = run.passed | {run.job.provider}, error
+        run.advance(JobState.PREPARING, told | {"tried": json.dumps(tried)}, transfers=transfers, tried=tried)
+        return None
     if error.retryable and error.charged is Charged.NO:
         # The intent certainly bought nothing; the next attempt makes a fresh one.
         run.advance(JobState.PREPARING, told, transfers=transfers)

@@ -89,8 +89,8 @@ Transfers = tuple[Transfer, ...]
 
 def begun(transfers: Transfers, transfer: Transfer) -> Transfers:
     """Add a transfer that is about to be made. One that the same provider turned down just before is continued."""
-    if transfers and _turned_down(transfers[-1]) and transfers[-1].host == transfer.host:
-        last = transfers[-1]
+    last = transfers[-1] if transfers else None
+    if last and _turned_down(last) and (last.provider, last.host) == (transfer.provider, transfer.host):
         again = replace(last, sent_bytes=last.sent_bytes + transfer.sent_bytes, attempts=last.attempts + 1, answer=None)
         return (*transfers[:-1], replace(again, erasure=None, erased_at=None))
     return (*transfers, transfer)

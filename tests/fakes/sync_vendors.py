@@ -51,6 +51,8 @@ class FakeOpenAI(FakeServer):
     def route(self, seen: Seen) -> Answer:
         if not self.authorised(seen):
             return self.ERRORS["key"]
+        if (seen.method, seen.path) == ("GET", "/v1/models"):
+            return Answer(200, {"object": "list", "data": [{"id": "gpt-image-1.5", "object": "model"}]})
         self.demand(seen.method == "POST", "POST only")
         if seen.path == "/v1/images/edits":
             fields = {name: part.content.decode() for name, part in seen.parts.items() if part.filename is None}
@@ -190,6 +192,11 @@ class FakeRemoveBg(FakeServer):
     def route(self, seen: Seen) -> Answer:
         if not self.authorised(seen):
             return self.ERRORS["403"]
+        if (seen.method, seen.path) == ("GET", "/v1.0/account"):
+            credits = {"total": 200, "subscription": 150, "payg": 50, "enterprise": 0}
+            return Answer(
+                200, {"data": {"attributes": {"credits": credits, "api": {"free_calls": 50, "sizes": "all"}}}}
+            )
         self.demand((seen.method, seen.path) == ("POST", "/v1.0/removebg"), "no such path")
         self.demand(len({"image_file", "image_file_b64", "image_url"} & set(seen.parts)) == 1, "exactly one image")
         self.demand(seen.parts["format"].content in (b"auto", b"png", b"jpg", b"zip", b"webp"), "format")

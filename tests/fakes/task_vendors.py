@@ -85,6 +85,8 @@ class FakeReplicate(FakeTasks):
         if not self.authorised(seen):
             return self.SUBMITS["401"]
         path = seen.path.removeprefix("/v1")
+        if (seen.method, path) == ("GET", "/account"):
+            return Answer(200, {"type": "organization", "username": "acme", "name": "Acme", "github_url": ""})
         if (seen.method, path) == ("POST", "/predictions"):
             self.demand(set(seen.json) <= {"version", "input", "webhook", "webhook_events_filter", "stream"}, "fields")
             self.demand(re.fullmatch(r"[\w.-]+/[\w.-]+(:[0-9a-f]{64})?|[0-9a-f]{64}", seen.json["version"]), "version")

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from metrics import REGISTRY, CallOutcome, register_providers
-from metrics.figures import PoolCollector, PoolFigures
+from metrics.figures import AccountFigures, PoolCollector, PoolFigures
 from metrics.instruments import PROVIDER_CALLS
 
 SNAPSHOT = Path(__file__).parent / "names.txt"
@@ -15,7 +15,7 @@ FOREIGN = ("process_", "python_")
 
 def families() -> list[Metric]:
     pool = CollectorRegistry()
-    pool.register(PoolCollector(lambda: PoolFigures(messages={"images": 0})))
+    pool.register(PoolCollector(lambda: PoolFigures(messages={"images": 0}, providers={"acme": AccountFigures()})))
     found = [family for registry in (REGISTRY, pool) for family in registry.collect()]
     return [family for family in found if not family.name.startswith(FOREIGN)]
 

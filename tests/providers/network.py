@@ -122,6 +122,24 @@ class NetworkContract(ProviderContract):
         assert "canary" not in str(caught.value)
         assert fake.charges == 0
 
+    def test_the_credential_can_be_checked_for_nothing_or_the_adapter_says_why_not(
+        self, fake: FakeServer, provider: Provider
+    ) -> None:
+        if provider.check_note is not None:
+            with pytest.raises(InvalidRequest, match=r"cannot be checked: [a-z].*\."):
+                provider.check()
+            assert fake.seen == []
+            return
+        provider.check()
+        with (
+            tools_for(fake, self.adapter.name, self.path, key="wrong-canary", pace=1) as (tools, _),
+            pytest.raises(AuthFailed),
+        ):
+            self.adapter(tools).check()
+
+        assert [(seen.method, seen.body) for seen in fake.seen] == [("GET", b"")] * 2
+        assert (fake.charges, fake.wrong) == (0, [])
+
     def test_without_a_credential_nothing_is_sent(self, fake: FakeServer, wish: Request) -> None:
         with pytest.raises(AuthFailed, match=r"set DAYFLY_PROVIDER_[A-Z_]+_KEY"):
             self.adapter(ProviderTools(sink=Shelf())).submit(wish)

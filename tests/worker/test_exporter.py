@@ -16,9 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from metrics.exporter import AccountFigures
+from providers import OutOfCredit
 from storage import ObjectClass, ShredReason
 from tests.valkey import PrivateValkey
 from worker.exporter import read_figures
+from worker.gate import AccountKey, Gate, verdict_of
 from worker.settings import Settings
 from worker.wiring import Deployment, Role
 
@@ -44,7 +47,7 @@ def test_the_figures_are_what_the_stores_hold(deployment: Deployment) -> None:
     seal(deployment, ObjectClass.OUTPUT)
     deployment.store.shred(kept[:2], ShredReason.CANCELLED)
 
-    figures = read_figures(deployment.keys, deployment.jobs, deployment.broker)
+    figures = read_figures(deployment.keys, deployment.jobs, deployment.broker, Gate(deployment.redis), ["acme"])
 
     uploads, outputs = figures.classes["upload"], figures.classes["output"]
     assert (uploads.live, uploads.created, uploads.destroyed["cancelled"]) == (1, 3, 2)
@@ -54,6 +57,22 @@ def test_the_figures_are_what_the_stores_hold(deployment: Deployment) -> None:
     assert (uploads.root_epoch, figures.ciphertext_doomed) == (1, 2)
     assert figures.jobs_open == dict.fromkeys(figures.jobs_open, 0)
     assert figures.messages == {"jobs": 0, "jobs.DQ": 0, "jobs.XQ": 0}
+    assert figures.providers == {"acme": AccountFigures()}
+
+
+def test_the_figures_tell_how_the_accounts_at_providers_are(deployment: Deployment) -> None:
+    gate, key = Gate(deployment.redis), AccountKey("acme", "main")
+    gate.enter(key, "job", slot_for=timedelta(minutes=1), at_once=1, a_minute=None)
+    gate.enter(key, "another", slot_for=timedelta(minutes=1), at_once=1, a_minute=None)
+    gate.report(key, verdict_of(OutOfCredit("none left")))
+    gate.enter(AccountKey("uninstalled", "main"), "job", slot_for=timedelta(minutes=1), at_once=1, a_minute=None)
+
+    figures = read_figures(deployment.keys, deployment.jobs, deployment.broker, gate, ["acme", "other"])
+
+    assert figures.providers == {
+        "acme": AccountFigures(stopped=frozenset({"out-of-credit"}), in_use=1, waiting=1),
+        "other": AccountFigures(),
+    }
 
 
 def get(port: int, path: str) -> tuple[int, str]:

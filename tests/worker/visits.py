@@ -54,6 +54,8 @@ class Visits:
         redis.hdel(f"dayfly:job:{job_id}", "wake_at")
         if redis.zscore("dayfly:jobs:erasures", job_id) is not None:
             redis.zadd("dayfly:jobs:erasures", {job_id: 0})
+        for state in redis.scan_iter("dayfly:provider:*:state"):
+            redis.hdel(state, "held_until")
         Advance(self.bench, self._keeper, threading.Event())(job_id)
         return self.pool.client.show(job_id)
 

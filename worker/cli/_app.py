@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import catalogue, demonstration, jobs, processes, recipes, subjects
+from worker.cli import catalogue, demonstration, jobs, processes, providers, recipes, subjects
 
 app = typer.Typer(
     help="A pool of image workers that destroys the key of every upload when its job ends.",
@@ -40,4 +40,5 @@ processes.add_to(app)
 jobs.add_to(app)
 subjects.add_to(app)
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(providers.app, name="providers")
 catalogue.add_to(app)

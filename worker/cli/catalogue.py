@@ -1,13 +1,12 @@
-"""What there is: providers and policies; and what the doctor says about this machine."""
+"""The retention policies there are, and what the doctor says about this machine."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from providers import BrokenProviderError, ProviderRegistry
 from storage import ObjectClass, RetentionPolicy, load_policies
 from worker.cli._errors import ExitCode
 from worker.cli._output import Json, print_json, print_table
@@ -19,53 +18,8 @@ from worker.statement import statement
 
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command("providers")(providers)
     app.command("policies")(policies)
     app.command("doctor")(doctor)
-
-
-def providers(as_json: Json = False) -> None:
-    """Show who can be asked, for what, and what they keep."""
-    rows = [
-        _provider(ProviderRegistry.from_entry_points(), name) for name in ProviderRegistry.from_entry_points().names()
-    ]
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        ("provider", "operations", "leaves this machine", "charges", "what it keeps"),
-        [
-            (row["name"], row["problem"], "", "", "")
-            if "problem" in row
-            else (
-                row["name"],
-                ", ".join(row["operations"]) or "none",
-                "yes" if row["network"] else "no",
-                "yes" if row["charges"] else "no",
-                row["retention_note"],
-            )
-            for row in rows
-        ],
-    )
-
-
-def _provider(registry: ProviderRegistry, name: str) -> dict[str, Any]:
-    try:
-        able = registry.get(name).capabilities
-    except BrokenProviderError as error:
-        return {"name": name, "problem": error.message}
-    return {
-        "name": name,
-        "operations": sorted(able.operations),
-        "shape": able.shape,
-        "network": able.network,
-        "charges": able.charges,
-        "retention_note": able.retention_note,
-        "erase": able.erase,
-        "cancel": able.cancel,
-        "idempotency": able.idempotency,
-        "regions": list(able.regions),
-    }
 
 
 def policies(as_json: Json = False) -> None:

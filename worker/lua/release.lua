@@ -1,5 +1,5 @@
 -- Gives a lease back. ARGV: id, fence, ms until the job should go on, ms of grace before the sweeper steps in,
--- strikes to add (0 for an orderly wait), most strikes. Returns 1, 2 when the strikes are used up and the job went to its end, 0 when not held.
+-- strikes to add (0 for an orderly wait, which clears them, -1 to leave them), most strikes. Returns 1, 2 when the strikes are used up and the job went to its end, 0 when not held.
 if not holds(ARGV[2]) then return 0 end
 local now = now_ms()
 local answer = 1
@@ -15,7 +15,7 @@ if tonumber(ARGV[5]) > 0 then
       answer = 2
     end
   end
-else
+elseif tonumber(ARGV[5]) == 0 then
   redis.call('HSET', job, 'strikes', 0)
 end
 redis.call('HDEL', job, 'lease_until')
