@@ -74,6 +74,7 @@ class NudgeSource(StrEnum):
     SUBMIT = "submit"
     WAIT = "wait"
     SWEEP = "sweep"
+    WEBHOOK = "webhook"
 
 
 class CallOutcome(StrEnum):
@@ -84,6 +85,15 @@ class CallOutcome(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     UNKNOWN = "unknown"
+
+
+class WebhookOutcome(StrEnum):
+    """What became of a webhook; `ignored` means that the job was not waiting or had been woken just before."""
+
+    WOKEN = "woken"
+    IGNORED = "ignored"
+    FORGED = "forged"
+    FAILED = "failed"
 
 
 class SandboxOperation(StrEnum):
@@ -208,6 +218,9 @@ PROVIDER_CALLS = Counter(
     ["provider", "outcome"],
     registry=REGISTRY,
 )
+
+
+WEBHOOKS = _counter("dayfly_webhooks_total", "Webhooks received, by what became of them.", outcome=WebhookOutcome)
 
 
 def register_providers(names: Iterable[str]) -> None:

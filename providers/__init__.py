@@ -22,6 +22,7 @@ from providers.capabilities import (
     InputEncoding,
     Operation,
     Shape,
+    WebhookSupport,
 )
 from providers.errors import (
     AuthFailed,
@@ -107,4 +108,5 @@ __all__ = [
     "Transient",
     "Transport",
     "UnknownProviderError",
+    "WebhookSupport",
 ]

@@ -12,7 +12,7 @@ import base64
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
+from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape, WebhookSupport
 from providers.errors import BadResult, Charged, ProviderError, Stage, TaskNotFound
 from providers.exchange import Done, Pending, Request, Task
 from providers.models import Model
@@ -40,6 +40,7 @@ class BflProvider(NetworkProvider):
         result_lifetime=KEPT,
         erase=EraseSupport.NONE,
         idempotency=IdempotencySupport.NONE,
+        webhook=WebhookSupport.UNSIGNED,
         min_poll=timedelta(seconds=1),
         regions=("global", "eu", "us"),
     )
@@ -91,4 +92,6 @@ def build(request: Request, model: Model) -> Call:
             body[name] = int(value) if value.isdigit() else value
     if request.input is not None:
         body[model.image_field] = base64.b64encode(picture(request)).decode()
+    if request.webhook is not None:
+        body["webhook_url"] = request.webhook
     return Call("POST", f"/v1/{model.id}", SUBMIT, json=body)

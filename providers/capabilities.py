@@ -71,6 +71,20 @@ class IdempotencySupport(StrEnum):
     CLIENT_ID = "client-id"
 
 
+class WebhookSupport(StrEnum):
+    """
+    Whether a provider reports the end of a task by itself, and how its reports are signed.
+
+    `STANDARD`: as in Standard Webhooks, with a secret. `FAL`: by fal's published keys. `UNSIGNED`: not, or not in a way
+    that could be verified; only the address that we gave it tells such a report from a forged one.
+    """
+
+    NONE = "none"
+    UNSIGNED = "unsigned"
+    STANDARD = "standard"
+    FAL = "fal"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """
@@ -91,6 +105,7 @@ class Capabilities:
         cancel: Up to when a task can be cancelled.
         erase: What it deletes when asked.
         idempotency: What it offers against a double charge.
+        webhook: Whether it reports the end of a task to the address in `Request.webhook`.
         min_poll: The shortest wait between two polls of one task.
         regions: Where the data may be processed, in the provider's own names; empty if it does not say.
     """
@@ -109,6 +124,7 @@ class Capabilities:
     cancel: CancelSupport = CancelSupport.NONE
     erase: EraseSupport = EraseSupport.NONE
     idempotency: IdempotencySupport = IdempotencySupport.NONE
+    webhook: WebhookSupport = WebhookSupport.NONE
     min_poll: timedelta = timedelta(seconds=2)
     regions: tuple[str, ...] = ()
 

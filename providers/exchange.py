@@ -48,6 +48,8 @@ class Request:
         prompt: The user's words, where the operation takes some.
         background: What to put behind the product: ``#rrggbb`` or a description the provider understands.
         options: Further wishes by name, as the adapter documents them.
+        webhook: Where a provider that reports the end of a task is to do so. Whoever knows it can have the task asked
+            for, and nothing else.
     """
 
     operation: Operation | None
@@ -56,6 +58,7 @@ class Request:
     prompt: str | None = field(default=None, repr=False)
     background: str | None = field(default=None, repr=False)
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    webhook: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import Any, ClassVar, Final
+from urllib.parse import urlencode
 
 from providers.capabilities import (
     CancelSupport,
@@ -19,6 +20,7 @@ from providers.capabilities import (
     IdempotencySupport,
     Operation,
     Shape,
+    WebhookSupport,
 )
 from providers.errors import BadResult, Charged, InvalidRequest, Phase, ProviderError, Stage, Timeout, Transient
 from providers.exchange import Done, Pending, Request, Task
@@ -66,6 +68,7 @@ class FalProvider(NetworkProvider):
         cancel=CancelSupport.QUEUED,
         erase=EraseSupport.NONE,
         idempotency=IdempotencySupport.NONE,
+        webhook=WebhookSupport.FAL,
         min_poll=timedelta(seconds=1),
     )
 
@@ -124,7 +127,8 @@ def build(request: Request, model: Model) -> Call:
         "x-fal-store-io": "0",
         "x-fal-object-lifecycle-preference": json.dumps({"expiration_duration_seconds": int(KEPT.total_seconds())}),
     }
-    return Call("POST", f"/{model.id}", SUBMIT, headers, json=body)
+    reported_to = "" if request.webhook is None else f"?{urlencode({'fal_webhook': request.webhook})}"
+    return Call("POST", f"/{model.id}{reported_to}", SUBMIT, headers, json=body)
 
 
 def outputs(document: Document) -> list[Any]:

@@ -19,6 +19,7 @@ from providers.capabilities import (
     IdempotencySupport,
     Operation,
     Shape,
+    WebhookSupport,
 )
 from providers.errors import BadResult, Cancelled, Charged, ProviderError, ResultExpired, Stage
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
@@ -54,6 +55,7 @@ class ReplicateProvider(NetworkProvider):
         cancel=CancelSupport.ANY,
         erase=EraseSupport.NONE,
         idempotency=IdempotencySupport.NONE,
+        webhook=WebhookSupport.STANDARD,
         min_poll=timedelta(seconds=2),
     )
 
@@ -106,7 +108,10 @@ def build(request: Request, model: Model) -> Call:
         given[model.image_field] = data_uri(request)
     # Whatever becomes of us, the vendor's meter stops.
     headers = {"cancel-after": "15m"}
-    return Call("POST", "/predictions", SUBMIT, headers, json={"version": model.id, "input": given})
+    body: dict[str, Any] = {"version": model.id, "input": given}
+    if request.webhook is not None:
+        body |= {"webhook": request.webhook, "webhook_events_filter": ["completed"]}
+    return Call("POST", "/predictions", SUBMIT, headers, json=body)
 
 
 def outputs(document: Document) -> list[Any]:

@@ -13,6 +13,7 @@ Only a worker reads them: a web tier, a sweeper and an exporter hold no credenti
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -24,10 +25,11 @@ from providers import Account, Capabilities
 from worker.errors import SettingProblem, SettingsError
 
 PREFIX: Final = "DAYFLY_PROVIDER_"
+SECRET: Final = "WEBHOOK_SECRET"
 _FIELDS: Final = ("KEY", "URL", "MODEL", "REGION", "AT_ONCE", "A_MINUTE")
 _COUNT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_SETTING: Final = re.compile(rf"{PREFIX}(?P<provider>[A-Z0-9_]+)_(?P<field>{'|'.join(_FIELDS)})")
+_SETTING: Final = re.compile(rf"{PREFIX}(?P<provider>[A-Z0-9_]+?)_(?P<field>{'|'.join((*_FIELDS, SECRET))})")
 _ALLOWED: Final = (
     f"{PREFIX}<NAME>_{', _'.join(_FIELDS[:-1])} or _{_FIELDS[-1]}, the name in capitals, as 'dayfly providers' lists it"
 )
@@ -54,6 +56,9 @@ def read_accounts(names: Iterable[str], environ: Mapping[str, str]) -> dict[str,
         if found is None or found["provider"] not in spelt:
             problems.append(SettingProblem(setting, "is not a setting of a provider that is installed", _ALLOWED))
             continue
+        if found["field"] == SECRET:
+            # That of the process which receives webhooks, which has no credential; see `read_webhook_secrets`.
+            continue
         given.setdefault(spelt[found["provider"]], {})[found["field"]] = environ[setting]
         problem = _problem(found["field"], environ[setting])
         if problem is not None:
@@ -75,6 +80,32 @@ def read_accounts(names: Iterable[str], environ: Mapping[str, str]) -> dict[str,
         )
         for name, values in given.items()
     }
+
+
+def read_webhook_secrets(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return the secret by which each provider that has one signs its webhooks (`DAYFLY_PROVIDER_<NAME>_WEBHOOK_SECRET`).
+
+    Raises:
+        SettingsError: One is not of the form that providers give out.
+    """
+    found, problems = {}, []
+    for name in names:
+        setting = f"{PREFIX}{name.upper().replace('-', '_')}_{SECRET}"
+        value = environ.get(setting)
+        if not value:
+            continue
+        try:
+            base64.b64decode(value.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            problems.append(
+                SettingProblem(setting, "is not a webhook secret", "whsec_ and base64, as the provider shows it")
+            )
+            continue
+        found[name] = value
+    if problems:
+        raise SettingsError(problems)
+    return found
 
 
 def hosts_of(accounts: Mapping[str, Account]) -> set[str]:

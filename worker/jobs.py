@@ -30,6 +30,9 @@ from worker.records import JobId, JobRecord, JobState, damaged, decode_record
 RECORD_LIFETIME = timedelta(days=30)
 """How long the record of an ended job outlives its objects: long enough to answer "what became of it?"."""
 
+WAKE_EVERY = timedelta(seconds=5)
+"""How often reports from outside can have one job asked about: a flood of them is one report."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -77,6 +80,7 @@ class JobStore:
                 "create", "claim", "renew", "transition", "note", "release", "finish", "abandon", "cancel", "due"
             )
         }
+        self._wake = client.register_script((folder / "wake.lua").read_text("utf-8"))
         self.erasures = ErasureQueue(client, namespace)
         self.gate = Gate(client, namespace=namespace)
 
@@ -181,6 +185,11 @@ class JobStore:
     def abandon(self, job_id: JobId, problem: JobDamagedError) -> None:
         """End a job whose record cannot be read as failed; shred first what it still names."""
         self._run("abandon", job_id, _ms(RECORD_LIFETIME), problem.CODE, str(problem))
+
+    def wake(self, job_id: JobId) -> bool:
+        """End the pause of a job that waits for a task, and say whether it had one; at most once in `WAKE_EVERY`."""
+        with translated():
+            return bool(self._wake(keys=[self._job_key(job_id)], args=[_ms(WAKE_EVERY)]))
 
     def due(self, *, limit: int, look_again: timedelta) -> list[JobId]:
         """

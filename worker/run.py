@@ -31,6 +31,7 @@ from providers import (
     ProviderTools,
     Request,
     Transient,
+    WebhookSupport,
 )
 from storage import ObjectClass, ObjectRef, ShredReason, StorageError
 from worker.accounts import region_of
@@ -41,6 +42,7 @@ from worker.gate import AccountKey, verdict_of
 from worker.jobs import Lease
 from worker.records import JobRecord, JobState
 from worker.transfers import Transfer
+from worker.webhooks import address
 
 log = structlog.get_logger(__name__)
 
@@ -222,6 +224,17 @@ class Run:
             prompt=self.parameters["prompt"],
             background=self.parameters["options"].get("background"),
             options=self.parameters["options"],
+            webhook=self._webhook(),
+        )
+
+    def _webhook(self) -> str | None:
+        settings, provider = self.bench.settings, self.provider
+        if settings.webhooks_url is None or settings.webhooks_key is None:
+            return None
+        if provider.capabilities.webhook is WebhookSupport.NONE:
+            return None
+        return address(
+            settings.webhooks_url, settings.webhooks_key.get_secret_value().encode(), provider.name, self.job.id
         )
 
     def transfer(self) -> Transfer | None:

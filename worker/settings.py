@@ -117,10 +117,26 @@ def _file(value: Path) -> Path:
     return path
 
 
+def _https_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  the attribute checks the port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("is not a URL")
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ValueError("is not https")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("holds more than an address")
+    return value
+
+
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 RootsUrl = Annotated[SecretStr, AfterValidator(_roots_url)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 Folder = Annotated[Path, AfterValidator(_folder)]
+HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 File = Annotated[Path, AfterValidator(_file)]
 
 _REDIS_ALLOWED = "redis://[user:password@]host[:port][/db], rediss://… or unix:///path/to.sock"
@@ -261,6 +277,17 @@ class Settings(BaseSettings):
         le=100,
         description="Attempts after which a job that cannot be completed is given up.",
         json_schema_extra=_allowed("a whole number from 1 to 100"),
+    )
+    webhooks_url: HttpsUrl | None = Field(
+        default=None,
+        description="Where providers reach 'dayfly webhooks'. Not set: they are not asked to report.",
+        json_schema_extra=_allowed("https://host[:port][/path]"),
+    )
+    webhooks_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Keys the addresses of webhooks; the same for workers and 'dayfly webhooks'.",
+        json_schema_extra=_allowed("at least 16 characters"),
     )
     sandbox: SandboxMode = Field(
         default=SandboxMode.STRICT,

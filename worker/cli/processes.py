@@ -1,4 +1,4 @@
-"""The three processes of the pool."""
+"""The processes of the pool."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ Port = Annotated[
 ]
 
 EXPORTER_PORT = 9464
+WEBHOOKS_PORT = 8088
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,6 +25,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("worker")(worker)
     app.command("sweeper")(sweeper)
     app.command("exporter")(exporter)
+    app.command("webhooks")(webhooks)
 
 
 def worker(metrics_port: Port = None) -> int:
@@ -61,6 +63,17 @@ def exporter(metrics_port: Port = None) -> int:
     if metrics_port is None and not settings.metrics_port:
         settings = settings.model_copy(update={"metrics_port": EXPORTER_PORT})
     return run_exporter(settings)
+
+
+def webhooks(
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="The port to listen on.")] = WEBHOOKS_PORT,
+    metrics_port: Port = None,
+) -> int:
+    """Take providers' reports that a task has ended."""
+    from worker.webhook_server import run_webhooks
+
+    return run_webhooks(_settings(metrics_port), host, port)
 
 
 def _settings(metrics_port: int | None) -> Settings:
