@@ -112,6 +112,7 @@ class Advance:
                     self._hand_on(run.lease, wait.delay, strikes=-1 if wait.idle else int(wait.strike))
                 return
             if self._draining.is_set():
+                run.withdraw()
                 self._hand_on(run.lease, timedelta())
                 return
             name, step = STEPS[state]

@@ -50,10 +50,10 @@ class ErasureQueue:
                 args=[job_id, encode_transfers(transfers), "" if again_in is None else _ms(again_in)],
             )
 
-    def due(self, limit: int) -> list[JobId]:
-        """List those that nobody is at."""
+    def due(self, limit: int, look_again: timedelta) -> list[JobId]:
+        """List those that nobody is at and put their next look off by `look_again`."""
         with translated():
-            ids = self._due(keys=[self.key], args=[limit, 0])
+            ids = self._due(keys=[self.key], args=[limit, _ms(look_again)])
         return [JobId(value.decode()) for value in ids]
 
     def _keys(self, job_id: JobId) -> list[str]:

@@ -198,7 +198,7 @@ class JobStore:
         """
         with translated():
             ids = self._scripts["due"](keys=[self._open], args=[limit, _ms(look_again)])
-        return [JobId(value.decode()) for value in ids] + self.erasures.due(limit)
+        return [JobId(value.decode()) for value in ids] + self.erasures.due(limit, look_again)
 
     def show(self, job_id: JobId) -> JobRecord:
         """

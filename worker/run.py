@@ -41,7 +41,7 @@ from worker.errors import ServerUnavailableError, UnknownNameError
 from worker.gate import AccountKey, verdict_of
 from worker.jobs import Lease
 from worker.records import JobRecord, JobState
-from worker.transfers import Transfer
+from worker.transfers import Transfer, Transfers, begun, encode_transfers
 from worker.webhooks import address
 
 log = structlog.get_logger(__name__)
@@ -61,6 +61,7 @@ class Run:
         self.passed: frozenset[str] = frozenset()
         self.last_error: ProviderError | None = None
         self._slot: AccountKey | None = None
+        self._transfers_before: Transfers = ()
         self._parameters: dict[str, Any] | None = None
         self._upload: int | None = None
 
@@ -150,6 +151,12 @@ class Run:
             self.__dict__.pop("provider", None)
             self._input = None
         return None
+
+    def withdraw(self) -> None:
+        """Take back an intent whose call was not made: to the next worker it would look like a call that was lost."""
+        if self.job.state is JobState.SUBMITTING and self.intent_is_fresh:
+            before = self._transfers_before
+            self.advance(JobState.PREPARING, {"transfers": encode_transfers(before)}, transfers=before)
 
     def keep_slot(self) -> None:
         """Leave the slot of a call that goes on without this run; it frees itself."""
@@ -258,6 +265,16 @@ class Run:
             sent_bytes=os.fstat(self.provider_input().fd).st_size + sum(len((word or "").encode()) for word in words),
             retention=provider.capabilities.retention_note,
         )
+
+    def intend(self, intent: str) -> None:
+        """Store that the provider is about to be called, and what that sends away."""
+        self._transfers_before = transfers = self.job.transfers
+        transfer = self.transfer()
+        if transfer is not None:
+            transfers = begun(transfers, transfer)
+        fields = {"intent": intent, "transfers": encode_transfers(transfers)}
+        self.advance(JobState.SUBMITTING, fields, intent=intent, transfers=transfers)
+        self.intent_is_fresh = True
 
     def note(self, fields: Mapping[str, str], **changes: Any) -> None:
         """

@@ -47,7 +47,7 @@ from worker.records import (
 )
 from worker.run import Run
 from worker.settling import DONE_FIELDS
-from worker.transfers import ACCEPTED, amended, answered, begun, encode_transfers, erased
+from worker.transfers import ACCEPTED, amended, answered, encode_transfers, erased
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,7 @@ def prepare(run: Run) -> Wait | None:
         return Wait(wait, idle=True)
     run.provider_input()
     reach(WorkerFault.PREPARED)
-    intent = secrets.token_hex(16)
-    transfer = run.transfer()
-    transfers = run.job.transfers if transfer is None else begun(run.job.transfers, transfer)
-    fields = {"intent": intent, "transfers": encode_transfers(transfers)}
-    run.advance(JobState.SUBMITTING, fields, intent=intent, transfers=transfers)
-    run.intent_is_fresh = True
+    run.intend(secrets.token_hex(16))
     reach(WorkerFault.INTENT_STORED)
     return None
 

@@ -175,6 +175,27 @@ def test_p7_a_double_charge_is_not_a_triple_one(visits: Visits, monkeypatch: pyt
     assert len(visits.pool.charges()) == 2
 
 
+def test_p7_a_worker_that_stops_in_order_before_the_call_leaves_no_doubt(
+    visits: Visits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has stored the intent and not called: whoever comes next must not take that for a lost answer."""
+    job = visits.submit("darkroom")
+
+    def stop(point: WorkerFault) -> None:
+        if point is WorkerFault.INTENT_STORED:
+            visits.draining.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.steps.reach", stop)
+        handed_on = visits.once(job.id)
+    visits.draining.clear()
+    ended = visits.until_ended(job.id)
+
+    assert (handed_on.state, handed_on.transfers) == (JobState.PREPARING, ())
+    assert (ended.state, len(visits.pool.charges())) == (JobState.DONE, 1)
+    assert [transfer.attempts for transfer in ended.transfers] == [1]
+
+
 def test_p7_the_task_is_stored_with_all_that_another_worker_needs(visits: Visits) -> None:
     job = visits.submit("darkroom")
 

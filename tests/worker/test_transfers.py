@@ -116,6 +116,20 @@ def test_an_erasure_that_never_succeeds_is_given_up_and_recorded(visits: Visits)
     assert visits.once(job.id).erase_tries == 5
 
 
+def test_the_sweep_looks_at_what_is_owed_once_in_a_while(visits: Visits) -> None:
+    """A worker that was sent takes it on although the sweep has put its next look off."""
+    job = visits.submit("darkroom")
+    visits.until(job.id, lambda record: record.task is not None)
+    visits.pool.client.cancel(job.id)
+    looks = [visits.bench.jobs.due(limit=10, look_again=timedelta(minutes=1)) for _ in range(2)]
+    first = visits.bench.jobs.erasures.claim(job.id, lease_for=timedelta(minutes=1))
+    second = visits.bench.jobs.erasures.claim(job.id, lease_for=timedelta(minutes=1))
+
+    assert looks == [[job.id], []]
+    assert first is not None
+    assert second is None
+
+
 def test_a_cancelled_job_has_its_task_stopped_and_erased_by_the_next_worker(visits: Visits) -> None:
     """The web tier that cancels holds no credential, so the sweep sends a worker."""
     job = visits.submit("darkroom")

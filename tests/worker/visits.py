@@ -38,6 +38,7 @@ class Visits:
         self.pool = pool
         self.bench = bench
         self._keeper = keeper
+        self.draining = threading.Event()
 
     def account(self, name: str, url: str, **more: Any) -> None:
         """Give the worker an account at a fake."""
@@ -51,12 +52,10 @@ class Visits:
     def once(self, job_id: str) -> JobRecord:
         """Visit the job now, however long it was to wait."""
         redis = self.pool.deployment.redis
-        redis.hdel(f"dayfly:job:{job_id}", "wake_at")
-        if redis.zscore("dayfly:jobs:erasures", job_id) is not None:
-            redis.zadd("dayfly:jobs:erasures", {job_id: 0})
+        redis.hdel(f"dayfly:job:{job_id}", "wake_at", "erase_at")
         for state in redis.scan_iter("dayfly:provider:*:state"):
             redis.hdel(state, "held_until")
-        Advance(self.bench, self._keeper, threading.Event())(job_id)
+        Advance(self.bench, self._keeper, self.draining)(job_id)
         return self.pool.client.show(job_id)
 
     def until(self, job_id: str, claim: Callable[[JobRecord], Any], *, most: int = 20) -> JobRecord:

@@ -7,6 +7,8 @@ if ARGV[3] == '' or not there then
   redis.call('ZREM', KEYS[2], ARGV[1])
 else
   local time = redis.call('TIME')
-  redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3], ARGV[1])
+  local again = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]
+  redis.call('HSET', KEYS[1], 'erase_at', again)
+  redis.call('ZADD', KEYS[2], again, ARGV[1])
 end
 return 1
