@@ -153,8 +153,8 @@ class Run:
         return None
 
     def withdraw(self) -> None:
-        """Take back an intent whose call was not made: to the next worker it would look like a call that was lost."""
-        if self.job.state is JobState.SUBMITTING and self.intent_is_fresh:
+        """Take back an intent whose paid call was not made: to the next worker it would look like one that was lost."""
+        if self.job.state is JobState.SUBMITTING and self.intent_is_fresh and self.provider.capabilities.charges:
             before = self._transfers_before
             self.advance(JobState.PREPARING, {"transfers": encode_transfers(before)}, transfers=before)
 
