@@ -11,11 +11,11 @@ from typing import Final
 
 import structlog
 
-from providers import CancelSupport, Provider, ProviderError, ProviderTools, Task
+from providers import CancelSupport, Provider, ProviderError, ProviderTools, Task, TaskNotFound
 from storage.faults import reach
 from worker.bench import Bench
 from worker.choosing import key_of
-from worker.errors import ServerUnavailableError
+from worker.errors import JobDamagedError, ServerUnavailableError
 from worker.faults import WorkerFault
 from worker.records import JobId, JobRecord, JobState
 from worker.transfers import ACCEPTED, Transfers, amended, erased
@@ -43,6 +43,9 @@ def erase_owed(bench: Bench, job_id: JobId) -> None:
         if job.outcome is not JobState.DONE:
             bench.gate.leave(key_of(bench, job.provider), job_id)
         log.info("provider asked to erase", job=job_id, answer=transfers[-1].erasure if transfers else None)
+    except JobDamagedError as error:
+        # What it says of the task cannot be trusted, and the record's end is not far.
+        log.error("erasure of a damaged record left undone", job=job_id, problem=str(error))
     except ServerUnavailableError as error:
         # It stays owed, and the sweeper nudges whoever is next.
         log.warning("erasure left to the sweeper", job=job_id, problem=str(error))
@@ -59,6 +62,9 @@ def _asked(bench: Bench, job: JobRecord) -> tuple[Transfers, bool]:
         return erased(transfers, provider.erase(task)), False
     except ProviderError as error:
         return amended(transfers, erasure=error.code), error.retryable
+    except ValueError:
+        # The task in the record is none that could be asked for.
+        return amended(transfers, erasure=TaskNotFound.code), False
 
 
 def _cancelled(provider: Provider, task: Task) -> str | None:

@@ -77,7 +77,16 @@ class JobStore:
                 (common if name != "due" else "") + (folder / f"{name}.lua").read_text("utf-8")
             )
             for name in (
-                "create", "claim", "renew", "transition", "note", "release", "finish", "abandon", "cancel", "due"
+                "create",
+                "claim",
+                "renew",
+                "transition",
+                "note",
+                "release",
+                "finish",
+                "abandon",
+                "cancel",
+                "due",
             )
         }
         self._wake = client.register_script((folder / "wake.lua").read_text("utf-8"))

@@ -116,6 +116,18 @@ def test_an_erasure_that_never_succeeds_is_given_up_and_recorded(visits: Visits)
     assert visits.once(job.id).erase_tries == 5
 
 
+@pytest.mark.parametrize("task", ["[]", "null", '{"provider":"darkroom"}'])
+def test_an_owed_erasure_whose_record_was_changed_costs_no_worker(visits: Visits, task: str) -> None:
+    job = visits.submit("darkroom")
+    visits.until(job.id, lambda record: record.task is not None)
+    visits.pool.client.cancel(job.id)
+    visits.pool.deployment.redis.hset(f"dayfly:job:{job.id}", "task", task)
+
+    record = visits.once(job.id)
+
+    assert (record.transfers[-1].erasure, record.owed) == ("task-not-found", False)
+
+
 def test_the_sweep_looks_at_what_is_owed_once_in_a_while(visits: Visits) -> None:
     """A worker that was sent takes it on although the sweep has put its next look off."""
     job = visits.submit("darkroom")
