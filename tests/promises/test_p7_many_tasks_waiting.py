@@ -88,7 +88,8 @@ def wait_then_finish(pools: Callable[..., Pool], fal: SlowFal, count: int, *, wa
     told = f"{memory / 2**20:.0f} MiB resident, {sum(polled) / watch:.1f} polls a second, most {max(polled)}"
     print(f"{count} tasks: {told}")
     assert memory <= MOST_RESIDENT
-    assert 0 < sum(polled) / watch <= 1.5 * POLLS_A_SECOND
+    assert fal.polls.total() > 0
+    assert sum(polled) / watch <= 2 * POLLS_A_SECOND
     assert fal.charges == count
     assert fal.wrong == []
     assert KEY not in pool.logs()
