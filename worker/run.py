@@ -163,7 +163,7 @@ class Run:
         self._slot = None
 
     def free_slot(self) -> None:
-        """Give back the slot of a task that has ended, which an earlier run may have taken."""
+        """Give back the slot of a call or a task that has ended, which an earlier run may have taken."""
         self._slot = key_of(self.bench, self.job.provider)
         self.leave()
 
@@ -178,7 +178,7 @@ class Run:
             log.warning("slot left to its expiry", provider=slot.provider, problem=str(error))
 
     def report(self, error: ProviderError | None) -> None:
-        """Tell the gate what an answer says about the account."""
+        """Tell the gate what an answer says about the account; if that fails, the next answer does."""
         provider = self.provider
         if not provider.capabilities.network or (
             isinstance(error, AuthFailed) and provider.name not in self.bench.accounts
@@ -186,7 +186,14 @@ class Run:
             return
         own_model = isinstance(error, ModelGone) and "model" in self.parameters["options"]
         verdict = verdict_of(error, own_model=own_model)
-        if verdict is not None and self.bench.gate.report(key_of(self.bench, provider.name), verdict):
+        if verdict is None:
+            return
+        try:
+            stopped = self.bench.gate.report(key_of(self.bench, provider.name), verdict)
+        except ServerUnavailableError as problem:
+            log.warning("account's health not told", provider=provider.name, problem=str(problem))
+            return
+        if stopped:
             log.error("provider stopped", provider=provider.name, reason=verdict.reason)
 
     # Not cached properties: until Python 3.12 these take one lock for all jobs of a process while they open an object.

@@ -94,13 +94,15 @@ def submit(run: Run) -> Wait | None:
     except ProviderError as error:
         return _not_accepted(run, error, called=called)
     reach(WorkerFault.SUBMITTED)
-    run.report(None)
+    # What was paid for is stored before anything else is done.
     if isinstance(answer, Done):
-        run.leave()
         _store_results(run, answer)
+        run.free_slot()
+        run.report(None)
         return None
     _store_task(run, answer)
     run.keep_slot()
+    run.report(None)
     return Wait(pause(run, answer))
 
 
@@ -119,9 +121,9 @@ def wait_for_task(run: Run) -> Wait | None:
         if answer.task.model_dump(mode="json") != run.job.task:
             _store_task(run, answer)
         return Wait(pause(run, answer))
-    run.report(None)
-    run.free_slot()
     _store_results(run, answer)
+    run.free_slot()
+    run.report(None)
     return None
 
 
@@ -216,7 +218,8 @@ def _not_accepted(run: Run, error: ProviderError, *, called: bool) -> Wait | Non
     if lost:
         # The provider may still be at work on it.
         run.keep_slot()
-    run.leave()
+    else:
+        run.free_slot()
     if may_fall_over(run.job, error):
         tried = run.job.tried if error.retryable else (*run.job.tried, run.job.provider)
         run.passed, run.last_error = run.passed | {run.job.provider}, error

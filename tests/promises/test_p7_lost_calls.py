@@ -16,6 +16,7 @@ from providers import Done, OutcomeUnknown, Pending, Provider, ProviderRegistry,
 from tests.harness import Pool, eventually, photo, pools
 from tests.worker.visits import Visits, sandbox, visits
 from worker import lost_calls
+from worker.errors import ServerUnavailableError
 from worker.faults import WorkerFault
 from worker.records import JobRecord, JobState
 
@@ -194,6 +195,25 @@ def test_p7_a_worker_that_stops_in_order_before_the_call_leaves_no_doubt(
     assert (handed_on.state, handed_on.transfers) == (JobState.PREPARING, ())
     assert (ended.state, len(visits.pool.charges())) == (JobState.DONE, 1)
     assert [transfer.attempts for transfer in ended.transfers] == [1]
+
+
+def test_p7_what_was_paid_for_is_stored_before_the_account_is_seen_to(
+    visits: Visits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that fails between the answer and anything but its storing costs no second call."""
+
+    def away(*_: object, **__: object) -> int:
+        raise ServerUnavailableError("Redis cannot be reached.")
+
+    job = visits.submit("darkroom")
+    with monkeypatch.context() as patch:
+        for name in ("report", "keep", "leave"):
+            patch.setattr(visits.bench.gate, name, away)
+        visits.once(job.id)
+    visits.pool.deployment.redis.hset(f"dayfly:job:{job.id}", "lease_until", "1")
+    ended = visits.until_ended(job.id)
+
+    assert (ended.state, len(visits.pool.charges())) == (JobState.DONE, 1)
 
 
 def test_p7_the_task_is_stored_with_all_that_another_worker_needs(visits: Visits) -> None:
