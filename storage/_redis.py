@@ -145,5 +145,7 @@ class KeyStoreConnection:
             # WAITAOF counts only writes of its own connection; this one stands behind all earlier ones.
             pipeline.incr(self.key("persisted"))
             pipeline.execute_command("WAITAOF", 1, 0, _PERSIST_MILLISECONDS)
-            answer = pipeline.execute(raise_on_error=False)[1]
+            written, answer = pipeline.execute(raise_on_error=False)
+            if isinstance(written, Exception):
+                raise written
         return isinstance(answer, list) and bool(answer[0])

@@ -53,6 +53,9 @@ class PrivateValkey:
             try:
                 probe.ping()
                 break
+            except redis.AuthenticationError:
+                # It answers, and wants to know who asks.
+                break
             except redis.RedisError:
                 if time.monotonic() > deadline or self._process.poll() is not None:
                     raise AssertionError((self.home / "log").read_text()[-2000:]) from None

@@ -50,6 +50,8 @@ class NudgeBroker(RedisBroker):
             client=client,
             middleware=[],
             namespace=f"{namespace}:broker",
+            # Only `restore_abandoned` does it: the script lists every key of the database, which no other role may.
+            maintenance_chance=0,
             heartbeat_timeout=int(HEARTBEAT_TIMEOUT.total_seconds() * 1000),
             dead_message_ttl=int(DEAD_MESSAGE_LIFETIME.total_seconds() * 1000),
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import catalogue, demonstration, jobs, processes, providers, recipes, subjects
+from worker.cli import acl, catalogue, demonstration, jobs, processes, providers, recipes, subjects
 
 app = typer.Typer(
     help="A pool of image workers that destroys the key of every upload when its job ends.",
@@ -42,3 +42,4 @@ subjects.add_to(app)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(providers.app, name="providers")
 catalogue.add_to(app)
+acl.add_to(app)
