@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -20,11 +20,22 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from storage.errors import StorageError, StoreConfigError, StoreFullError, StoreUnavailableError
+from storage.errors import (
+    NotReplicatedError,
+    StorageError,
+    StoreConfigError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from storage.names import ObjectClass
+from storage.replication import REPLICA_TIMEOUT, run_on_replicas
 
 _SCRIPTS: Final = Path(__file__).with_name("lua")
 _PERSIST_MILLISECONDS: Final = 1500
+
+# Lost in a failover, the first would leave ciphertext that nothing opens, the second a key that was destroyed, the
+# third an object that dies too early or too late.
+_REPLICATED: Final = frozenset({"create", "shred", "extend"})
 
 
 def to_ms(moment: datetime) -> int:
@@ -87,12 +98,13 @@ def _sources() -> dict[str, str]:
 class KeyStoreConnection:
     """The names, the scripts and the client shared by everything that uses one key store."""
 
-    def __init__(self, client: redis.Redis, namespace: str) -> None:
+    def __init__(self, client: redis.Redis, namespace: str, replicas: int = 0) -> None:
         if client.get_encoder().decode_responses:
             raise StoreConfigError("The key store holds binary keys; open its client with decode_responses=False.")
         # redis-py types its answers as str or bytes at every depth; with this client they are bytes.
         self.client: Any = client
         self.namespace = namespace
+        self.replicas = replicas
         self._scripts = {name: client.register_script(text) for name, text in _sources().items()}
         self.outbox = self.key("outbox")
         self.doomed = self.key("doomed")
@@ -125,27 +137,50 @@ class KeyStoreConnection:
 
         Raises:
             StoreUnavailableError: Redis cannot be reached.
+            NotReplicatedError: Too few replicas have the change, which is made all the same; call again.
             StoreFullError: Redis has no room.
             StoreConfigError: Redis refuses the credentials.
         """
+        if not self.replicas or script not in _REPLICATED:
+            with redis_errors():
+                return self._scripts[script](keys=keys, args=arguments)
         with redis_errors():
-            return self._scripts[script](keys=keys, args=arguments)
+            answer, reached = run_on_replicas(
+                self.client,
+                self._scripts[script],
+                keys,
+                arguments,
+                mark=self.key("persisted"),
+                replicas=self.replicas,
+            )
+        self._check_replicas(reached)
+        return answer
+
+    def _check_replicas(self, reached: int) -> None:
+        if reached < self.replicas:
+            raise NotReplicatedError("key store", reached, self.replicas, REPLICA_TIMEOUT)
 
     def persist(self) -> bool:
         """
-        Wait until everything written so far is on Redis' disk; say whether it is known to be.
+        Wait until everything written so far is on Redis' disk and with its replicas; say whether the former is known.
 
         Without an append-only file, or before Redis 7.2, nobody can know: what was written lives as long as Redis does.
 
         Raises:
             StoreUnavailableError: Redis cannot be reached.
+            NotReplicatedError: Too few replicas have it.
         """
         with redis_errors():
             pipeline = self.client.pipeline(transaction=False)
             # WAITAOF counts only writes of its own connection; this one stands behind all earlier ones.
             pipeline.incr(self.key("persisted"))
             pipeline.execute_command("WAITAOF", 1, 0, _PERSIST_MILLISECONDS)
-            written, answer = pipeline.execute(raise_on_error=False)
-            if isinstance(written, Exception):
-                raise written
+            if self.replicas:
+                pipeline.wait(self.replicas, int(REPLICA_TIMEOUT / timedelta(milliseconds=1)))
+            written, answer, *reached = pipeline.execute(raise_on_error=False)
+            for found in (written, *reached):
+                if isinstance(found, Exception):
+                    raise found
+        if reached:
+            self._check_replicas(int(reached[0]))
         return isinstance(answer, list) and bool(answer[0])

@@ -11,6 +11,7 @@ Name everything that can go wrong in the storage room.
     ├── StaleRootError           a row was wrapped to a root that is not the current one
     ├── DeadlineError            a deadline in the past, or later than the object's ceiling
     ├── StoreUnavailableError    a store cannot be reached; trying again later may help
+    │   └── NotReplicatedError   a change was made, and too few replicas have it
     ├── StoreFullError           a store has no room left; trying again later may help
     └── StoreConfigError         an address, a permission or a setting is wrong; only a person can help
         └── RootElsewhereError   the current root is not in this process's root store, and lives in another's
@@ -21,7 +22,7 @@ or a byte of an object's content.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,6 +82,16 @@ class StoreUnavailableError(StorageError):
     """A store cannot be reached or does not answer."""
 
     retryable = True
+
+
+class NotReplicatedError(StoreUnavailableError):
+    """A change was made, but a failover could take it back: too few replicas have it yet. Repeating it is safe."""
+
+    def __init__(self, what: str, reached: int, wanted: int, waited: timedelta) -> None:
+        super().__init__(
+            f"Only {reached} of {wanted} replicas of the {what} had a change after {waited.total_seconds():g} s; "
+            "see that they run and follow, or lower DAYFLY_REPLICAS."
+        )
 
 
 class StoreFullError(StorageError):

@@ -58,14 +58,21 @@ class KeyStore(KeyStoreConnection):
     """
     The key store. Safe to share between threads; *client* must be opened with `decode_responses=False`.
 
+    With *replicas*, what is created, extended or shredded counts once that many replicas have it.
+
     Raises:
         StoreConfigError: *client* decodes its answers.
     """
 
     def __init__(
-        self, client: redis.Redis, *, namespace: str = "dayfly", tombstone_lifetime: timedelta = _TOMBSTONE_LIFETIME
+        self,
+        client: redis.Redis,
+        *,
+        namespace: str = "dayfly",
+        tombstone_lifetime: timedelta = _TOMBSTONE_LIFETIME,
+        replicas: int = 0,
     ) -> None:
-        super().__init__(client, namespace)
+        super().__init__(client, namespace, replicas)
         self.tombstone_ms = int(tombstone_lifetime / timedelta(milliseconds=1))
         self.roots = RootRecords(self)
 

@@ -34,7 +34,8 @@ class Work:
 
 
 _CLOCK: Final = frozenset({"time"})
-_CLOCK_AND_DISK: Final = frozenset({"time", "waitaof"})
+_CLOCK_AND_REPLICAS: Final = frozenset({"time", "wait"})
+_CLOCK_AND_DISK: Final = frozenset({"time", "wait", "waitaof"})
 
 SEAL: Final = Work(
     {
@@ -43,14 +44,19 @@ SEAL: Final = Work(
         "live:*": "zadd",
         "outbox": "xadd",
         "counts": "hincrby",
+        "persisted": "incrby",
         # Reads only: whoever could change a public half would have others seal to a root of his own.
         "root:*": "hget hgetall",
     },
     frozenset({"create"}),
-    _CLOCK,
+    _CLOCK_AND_REPLICAS,
 )
 OPEN: Final = Work({"key:*": "hmget pexpiretime", "tomb:*": "hmget", "live:*": "zscore"}, frozenset({"load"}), _CLOCK)
-EXTEND: Final = Work({"key:*": "hget pexpiretime pexpireat", "live:*": "zadd"}, frozenset({"extend"}), _CLOCK)
+EXTEND: Final = Work(
+    {"key:*": "hget pexpiretime pexpireat", "live:*": "zadd", "persisted": "incrby"},
+    frozenset({"extend"}),
+    _CLOCK_AND_REPLICAS,
+)
 SHRED: Final = Work(
     {
         "key:*": "hget del",
@@ -59,9 +65,10 @@ SHRED: Final = Work(
         "doomed": "zadd zmscore zrem",
         "outbox": "xadd",
         "counts": "hincrby",
+        "persisted": "incrby",
     },
     frozenset({"shred"}),
-    _CLOCK,
+    _CLOCK_AND_REPLICAS,
 )
 ROTATE: Final = Work(
     {

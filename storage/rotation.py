@@ -199,7 +199,11 @@ class Rotator:
         totals = self._rewrap_all(root)
         reach(FaultPoint.ROTATE_REWRAPPED)
         # A power cut must not take rewrapped rows and leave the old root destroyed: those keys would be lost.
-        if totals[0]:
+        if totals[0] or self._keys.replicas:
+            self._keys.persist()
+        # Nor may a failover in between have brought rows back that were wrapped again: until none is found, once more.
+        while self._keys.replicas and any(again := self._rewrap_all(root)):
+            totals = (totals[0] + again[0], totals[1] + again[1], totals[2] + again[2])
             self._keys.persist()
         # One that was drawn below the current epoch cannot be published any more, so no row is under it. Whatever else
         # the root store holds may be alive in another key store, and dies with its lifetime if it is not.

@@ -64,10 +64,16 @@ class UserRole(StrEnum):
         return f"{NAMESPACE}-{self.value}"
 
 
-_TELL: Final = frozenset({"time", "publish"})
+_TELL: Final = frozenset({"time", "publish", "wait"})
 
 _ACCEPT_JOBS: Final = Work(
-    {"job:*": "exists hset", "jobs:open": "zadd", "jobs:all": "zadd", "jobs:states": "hincrby"},
+    {
+        "job:*": "exists hset",
+        "jobs:open": "zadd",
+        "jobs:all": "zadd",
+        "jobs:states": "hincrby",
+        "jobs:written": "incrby",
+    },
     frozenset({"create"}),
     _TELL,
 )
@@ -78,6 +84,7 @@ _CANCEL_JOBS: Final = Work(
         "jobs:open": "zadd zrem",
         "jobs:all": "",
         "jobs:states": "hincrby",
+        "jobs:written": "incrby",
     },
     frozenset({"cancel", "transition", "finish"}),
     _TELL,

@@ -4,6 +4,7 @@ What can go wrong in the worker's own part of the pool.
     WorkerError
     ├── SettingsError            one or more settings are wrong; each is named
     ├── ServerUnavailableError   Redis cannot be reached or refuses to work; retry later
+    │   ├── NotReplicatedError   a record was written, and too few replicas have it
     │   └── EmbeddedServerError  the private server of this machine cannot be started
     ├── UnknownNameError         no such recipe, provider or policy
     ├── UnfitProviderError       the provider cannot do what the recipe needs
@@ -22,6 +23,7 @@ an upload, so it may be shown and logged.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,13 +95,32 @@ class ServerUnavailableError(WorkerError):
             error: What redis-py raised.
             where: The server, as the operator knows it; never a URL with a password.
         """
+        for kind, sentence in _TLS_SENTENCES:
+            if any(isinstance(cause, kind) for cause in _causes(error)):
+                return cls(sentence.format(where=where))
         for kind, sentence in _REDIS_SENTENCES:
             if isinstance(error, kind):
                 return cls(sentence.format(where=where))
         return cls(f"{where} answered with an error ({type(error).__name__}); its own log says why.")
 
 
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 # The first match wins, so subclasses stand before their bases.
+_TLS_SENTENCES: tuple[tuple[type[Exception], str], ...] = (
+    (
+        ssl.SSLCertVerificationError,
+        "{where} shows no certificate that is trusted here for this name; check ssl_ca_certs and the host of its URL.",
+    ),
+    (
+        ssl.SSLError,
+        "{where} does not agree on TLS; check that its port speaks it, and the client certificate (ssl_certfile).",
+    ),
+)
 _REDIS_SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (redis_errors.AuthenticationError, "{where} does not accept the user and password of its URL; correct them."),
     (redis_errors.AuthorizationError, "{where} does not let this user connect; correct the user's rules there."),
@@ -120,6 +141,16 @@ def translated() -> Iterator[None]:
         yield
     except redis_errors.RedisError as error:
         raise ServerUnavailableError.from_redis(error) from error
+
+
+class NotReplicatedError(ServerUnavailableError):
+    """A record was written, but a failover could take it back: too few replicas have it. Repeating it is safe."""
+
+    def __init__(self, reached: int, wanted: int) -> None:
+        super().__init__(
+            f"Only {reached} of {wanted} replicas of Redis have a change of a job; see that they run and follow, or "
+            "lower DAYFLY_REPLICAS."
+        )
 
 
 class EmbeddedServerError(ServerUnavailableError):

@@ -22,8 +22,9 @@ from typing import Any
 import redis
 
 from metrics.instruments import ClaimResult
+from storage.replication import run_on_replicas
 from worker.erasures import ErasureQueue
-from worker.errors import JobDamagedError, JobNotFoundError, LeaseLostError, translated
+from worker.errors import JobDamagedError, JobNotFoundError, LeaseLostError, NotReplicatedError, translated
 from worker.gate import Gate
 from worker.records import JobId, JobRecord, JobState, damaged, decode_record
 
@@ -32,6 +33,13 @@ RECORD_LIFETIME = timedelta(days=30)
 
 WAKE_EVERY = timedelta(seconds=5)
 """How often reports from outside can have one job asked about: a flood of them is one report."""
+
+
+# Lost in a failover, these would forget a job that was accepted, give one job to two workers under the same fencing
+# token, or forget an intent to buy.
+_REPLICATED = frozenset({"create", "claim", "transition", "cancel"})
+
+_LOOK_AGAIN = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +67,18 @@ class JobStore:
     """
     Job records, their transitions and their leases.
 
+    Args:
+        replicas: How many replicas must have what accepts, claims, moves or cancels a job before it counts.
+
     Raises:
         ServerUnavailableError: From every method, when Redis cannot be reached or does not answer in time. A write
             may have happened; every write is safe to repeat.
     """
 
-    def __init__(self, client: redis.Redis, *, namespace: str = "dayfly") -> None:
+    def __init__(self, client: redis.Redis, *, namespace: str = "dayfly", replicas: int = 0) -> None:
         self._client = client
         self._namespace = namespace
+        self._replicas = replicas
         self._open = f"{namespace}:jobs:open"
         self._all = f"{namespace}:jobs:all"
         self._counts = f"{namespace}:jobs:states"
@@ -105,11 +117,8 @@ class JobStore:
         """
         flat = [part for pair in record_fields.items() for part in pair]
         subject = record_fields.get("subject")
-        with translated():
-            self._scripts["create"](
-                keys=[*self._keys(job_id), *([] if subject is None else [self._subject_key(subject)])],
-                args=[job_id, _ms(look_after), _ms(longest + RECORD_LIFETIME), *flat],
-            )
+        more = () if subject is None else (self._subject_key(subject),)
+        self._run("create", job_id, _ms(look_after), _ms(longest + RECORD_LIFETIME), *flat, more=more)
 
     def claim(self, job_id: JobId, *, lease_for: timedelta, most_strikes: int) -> Lease:
         """Take the lease of a job that is open, due and held by nobody; an accepted one starts preparing."""
@@ -290,9 +299,27 @@ class JobStore:
     def _keys(self, job_id: JobId) -> tuple[str, ...]:
         return self._job_key(job_id), self._open, self._all, self._counts, self.erasures.key
 
-    def _run(self, name: str, job_id: JobId, *args: str | int) -> Any:
+    def _run(self, name: str, job_id: JobId, *args: str | int, more: tuple[str, ...] = ()) -> Any:
+        keys = (*self._keys(job_id), *more)
+        if not self._replicas or name not in _REPLICATED:
+            with translated():
+                return self._scripts[name](keys=keys, args=[job_id, *args])
         with translated():
-            return self._scripts[name](keys=self._keys(job_id), args=[job_id, *args])
+            answer, reached = run_on_replicas(
+                self._client,
+                self._scripts[name],
+                keys,
+                [job_id, *args],
+                mark=f"{self._namespace}:jobs:written",
+                replicas=self._replicas,
+            )
+            if reached < self._replicas and name == "claim" and answer[0] == b"claimed":
+                # A lease that ran out would count against the job, which has done nothing.
+                fence = dict(zip(answer[2::2], answer[3::2], strict=True))[b"fence"]
+                self._scripts["release"](keys=keys, args=[job_id, fence, _ms(_LOOK_AGAIN), 0, 0, 0])
+        if reached < self._replicas:
+            raise NotReplicatedError(reached, self._replicas)
+        return answer
 
     def _lease(self, job_id: JobId, lease_for: timedelta, answer: Sequence[Any]) -> Lease:
         if answer[0] == b"damaged":

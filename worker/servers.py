@@ -7,13 +7,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import redis
 from pydantic import SecretStr
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from worker.addresses import RedisAddress, close
 from worker.embedded import EmbeddedServer
 from worker.errors import ServerUnavailableError
 from worker.home import private_home
@@ -23,12 +23,6 @@ REDIS_TIMEOUT: Final = timedelta(seconds=15)
 """Longer than a server's pause for a snapshot or a fork, shorter than a worker's lease."""
 
 
-def redis_place(url: SecretStr) -> str:
-    """Say where a Redis is without its user and password."""
-    parts = urlsplit(url.get_secret_value())
-    return unquote(parts.path) if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
-
-
 def open_redis(url: SecretStr, setting: str) -> redis.Redis:
     """
     Connect to a Redis and see that it answers.
@@ -36,8 +30,8 @@ def open_redis(url: SecretStr, setting: str) -> redis.Redis:
     Raises:
         ServerUnavailableError: It does not; names the place and the setting.
     """
-    client = redis.Redis.from_url(
-        url.get_secret_value(),
+    address = RedisAddress.parse(url.get_secret_value())
+    client = address.client(
         socket_timeout=REDIS_TIMEOUT.total_seconds(),
         socket_connect_timeout=5,
         health_check_interval=30,
@@ -48,8 +42,8 @@ def open_redis(url: SecretStr, setting: str) -> redis.Redis:
     try:
         client.ping()
     except redis.RedisError as error:
-        client.close()
-        place = f"Redis at {redis_place(url)} ({setting})"
+        close(client)
+        place = f"Redis at {address.place} ({setting})"
         raise ServerUnavailableError.from_redis(error, place) from error
     return client
 
@@ -76,17 +70,14 @@ def connected(settings: Settings) -> Iterator[Clients]:
             client = open_redis(SecretStr(server.url), "the private server")
         else:
             client = open_redis(settings.redis_url, "DAYFLY_REDIS_URL")
-        stack.callback(client.close)
+        stack.callback(close, client)
         keys = client
         if settings.keys_url is not None:
             keys = open_redis(settings.keys_url, "DAYFLY_KEYS_URL")
-            stack.callback(keys.close)
+            stack.callback(close, keys)
         yield Clients(client, keys)
 
 
 def on_this_machine(url: SecretStr | None) -> bool:
     """Say whether a server can only be on this machine; None is the private one."""
-    if url is None:
-        return True
-    parts = urlsplit(url.get_secret_value())
-    return parts.scheme == "unix" or parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return url is None or RedisAddress.parse(url.get_secret_value()).local

@@ -24,6 +24,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from storage.blobs.protocol import ALLOWED_ADDRESSES as BLOB_ADDRESSES
 from storage.roots import ALLOWED_ADDRESSES as ROOT_ADDRESSES
+from worker.addresses import ALLOWED as REDIS_ADDRESSES
+from worker.addresses import RedisAddress
 from worker.errors import SettingProblem, SettingsError
 
 PREFIX: Final = "DAYFLY_"
@@ -51,17 +53,7 @@ class LogFormat(StrEnum):
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("has no scheme that Redis understands")
-    if parts.scheme == "unix" and not parts.path.startswith("/"):
-        raise ValueError("names no socket")
-    if parts.scheme != "unix" and not parts.hostname:
-        raise ValueError("names no host")
-    try:
-        parts.port  # noqa: B018  the attribute checks the port
-    except ValueError:
-        raise ValueError("has a port that is not a number from 0 to 65535") from None
+    RedisAddress.parse(value.get_secret_value())
     return value
 
 
@@ -139,8 +131,6 @@ Folder = Annotated[Path, AfterValidator(_folder)]
 HttpsUrl = Annotated[str, AfterValidator(_https_url)]
 File = Annotated[Path, AfterValidator(_file)]
 
-_REDIS_ALLOWED = "redis://[user:password@]host[:port][/db], rediss://… or unix:///path/to.sock"
-
 
 def _allowed(text: str) -> dict[str, Any]:
     return {"allowed": text}
@@ -166,12 +156,19 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = Field(
         default=None,
         description="Job records, leases and the broker. Not set: a private Valkey on this machine.",
-        json_schema_extra=_allowed(_REDIS_ALLOWED),
+        json_schema_extra=_allowed(REDIS_ADDRESSES),
     )
     keys_url: RedisUrl | None = Field(
         default=None,
         description="The key store. Not set: the same server as DAYFLY_REDIS_URL.",
-        json_schema_extra=_allowed(_REDIS_ALLOWED),
+        json_schema_extra=_allowed(REDIS_ADDRESSES),
+    )
+    replicas: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="Replicas that must have a change of a job or a key before it counts; 0 asks none.",
+        json_schema_extra=_allowed("a whole number from 0 to 10"),
     )
     blobs: StoreUrl | None = Field(
         default=None,

@@ -104,7 +104,7 @@ class Deployment:
         register_providers(registry.names())
         with ExitStack() as stack:
             clients = stack.enter_context(connected(settings))
-            keys = KeyStore(clients.keys)
+            keys = KeyStore(clients.keys, replicas=settings.replicas)
             blobs = open_blob_store(blobs_url(settings))
             if role is not Role.WEB:
                 refuse_a_store_that_keeps(blobs, policies.values())
@@ -118,7 +118,7 @@ class Deployment:
                 root_stores=root_stores,
                 rotators={} if role is Role.WEB else _rotators(settings, keys, root_stores),
                 store=SealedStore(keys, blobs, root_stores),
-                jobs=JobStore(clients.main),
+                jobs=JobStore(clients.main, replicas=settings.replicas),
                 broker=NudgeBroker(clients.main),
                 policies=policies,
                 recipes=recipes,

@@ -17,9 +17,9 @@ from tests.cli.conftest import Run
 from tests.photos import jpeg
 from tests.valkey import PrivateValkey
 from worker import cli
+from worker.addresses import ALLOWED as REDIS_ADDRESSES
 from worker.cli import ExitCode
 
-URLS = "redis://[user:password@]host[:port][/db], rediss://… or unix:///path/to.sock"
 SECRET = "correct-horse-battery"
 
 
@@ -128,7 +128,7 @@ def test_wrong_settings_are_listed_all(dayfly: Run) -> None:
     done = dayfly("recipes", worker_threads="none", redis_url=f"http://{SECRET}@host")
 
     assert done.stderr.splitlines() == [
-        f"DAYFLY_REDIS_URL has no scheme that Redis understands; allowed: {URLS}.",
+        f"DAYFLY_REDIS_URL has no scheme that Redis understands; allowed: {REDIS_ADDRESSES}.",
         "DAYFLY_WORKER_THREADS is 'none'; allowed: a whole number from 1 to 256.",
     ]
     assert done.returncode == ExitCode.SETTINGS
