@@ -6,6 +6,7 @@ What can go wrong in the worker's own part of the pool.
     ├── ServerUnavailableError   Redis cannot be reached or refuses to work; retry later
     │   ├── NotReplicatedError   a record was written, and too few replicas have it
     │   └── EmbeddedServerError  the private server of this machine cannot be started
+    ├── UnfitServerError         Redis is set up so that a promise would not hold
     ├── UnknownNameError         no such recipe, provider or policy
     ├── UnfitProviderError       the provider cannot do what the recipe needs
     ├── UploadTooLargeError      more bytes than the limit
@@ -155,6 +156,13 @@ class NotReplicatedError(ServerUnavailableError):
 
 class EmbeddedServerError(ServerUnavailableError):
     """The private server of this machine cannot be started or has died."""
+
+
+class UnfitServerError(WorkerError):
+    """Redis is set up so that a promise would not hold; only a person can change it."""
+
+    def __init__(self, where: str, problems: Sequence[str]) -> None:
+        super().__init__(f"{where} must not be used as it is: {'; '.join(problems)}.")
 
 
 class UnknownNameError(WorkerError):

@@ -24,6 +24,7 @@ from worker.accounts import hosts_of, read_accounts
 from worker.advance import Advance
 from worker.bench import Bench
 from worker.broker import ACTOR, QUEUE
+from worker.doctor import examine_servers
 from worker.errors import ServerUnavailableError
 from worker.leases import LeaseKeeper
 from worker.prices import load_prices
@@ -47,12 +48,14 @@ def run_worker(settings: Settings, sandbox: Sandbox) -> int:
     Raises:
         SettingsError: A credential or an address of a provider, or the price table, is wrong.
         ServerUnavailableError: Redis cannot be reached at start.
+        UnfitServerError: Redis would break a promise as it is set up.
         SettingsError: The address of the metrics cannot be listened on.
         StorageError: The key store, the blob store or a root store cannot be used.
     """
     stop = Stop()
     stop.install()
     with Deployment.open(settings, Role.WORKER) as deployment, ExitStack() as parts:
+        examine_servers(settings, deployment.clients)
         tell_remarks(deployment.root_stores)
         # What was shredded and is back must not be opened by a job that is back as well.
         heal(RestoreHealer(deployment.keys, deployment.blobs))

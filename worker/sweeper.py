@@ -52,6 +52,7 @@ from storage import (
 )
 from storage.faults import reach
 from worker.broker import NudgeBroker
+from worker.doctor import examine_servers
 from worker.errors import ServerUnavailableError
 from worker.faults import WorkerFault
 from worker.jobs import RECORD_LIFETIME, JobStore
@@ -74,11 +75,13 @@ def run_sweeper(settings: Settings) -> int:
 
     Raises:
         ServerUnavailableError: Redis cannot be reached at start.
+        UnfitServerError: Redis would break a promise as it is set up.
         StorageError: The key store, the blob store or a root store cannot be used.
     """
     stop = Stop()
     stop.install()
     with Deployment.open(settings, Role.SWEEPER) as deployment:
+        examine_servers(settings, deployment.clients)
         tell_remarks(deployment.root_stores)
         heal(RestoreHealer(deployment.keys, deployment.blobs))
         # Before this process stands by: one that cannot see the current root must not lead later.

@@ -39,7 +39,7 @@ from worker.broker import NudgeBroker
 from worker.errors import SettingProblem, SettingsError
 from worker.home import blobs_url, open_roots, subject_key
 from worker.jobs import JobStore
-from worker.servers import connected, on_this_machine
+from worker.servers import Clients, connected, on_this_machine
 from worker.settings import Settings
 
 
@@ -145,6 +145,11 @@ class Deployment:
         stores = {name: open_roots(self.settings, name) for name in ObjectClass}
         for rotator in _rotators(self.settings, self.keys, stores).values():
             rotator.ensure()
+
+    @property
+    def clients(self) -> Clients:
+        """The servers of records and keys."""
+        return Clients(self.redis, self.keys.client)
 
     @property
     def providers(self) -> tuple[str, ...]:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
+from pydantic import SecretStr
 
 from storage import ObjectClass, open_root_store
+from tests.harness import Pool
 from tests.roots import FORGETFUL, SHARED_KINDS, root_store
 from tests.storage.test_redis_roots import named
 from tests.valkey import PrivateValkey
-from worker.doctor import Finding, Verdict, examine
+from worker.doctor import Finding, Verdict, examine, examine_servers
 from worker.doctor._machine import core_dumps, home_folder, swap
-from worker.doctor._server import clock, eviction, memory, persistence
+from worker.doctor._server import clock, eviction, memory, persistence, replicas, transport
 from worker.doctor._stores import blobs, file_system, roots
+from worker.errors import UnfitServerError
+from worker.servers import Clients
 from worker.settings import SandboxMode, Settings
 
 MOUNTS = """\
@@ -116,6 +122,94 @@ def test_memory_that_runs_out_is_a_warning() -> None:
     assert memory("Redis", {"used_memory": 90, "maxmemory": 100}).verdict is Verdict.WARNING
     assert memory("Redis", {"used_memory": 10, "maxmemory": 100}).verdict is Verdict.OK
     assert memory("Redis", {"used_memory": 10, "maxmemory": 0}).verdict is Verdict.OK
+
+
+def test_memory_without_a_limit_is_measured_against_the_machine() -> None:
+    assert memory("Redis", {"used_memory": 90, "total_system_memory": 100}).verdict is Verdict.WARNING
+    assert memory("Redis", {"used_memory": 10, "total_system_memory": 100}).verdict is Verdict.OK
+
+
+def test_p6_what_a_sync_every_second_may_lose_is_said() -> None:
+    assert "may lose 2 s" in persistence("Redis", {"aof_enabled": 1}, "everysec").found
+    assert "lose" not in persistence("Redis", {"aof_enabled": 1}, "always").found
+
+
+IN_STEP = {"ip": "a", "port": 1, "state": "online", "offset": 1000, "lag": 0}
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "verdict"),
+    [
+        ({}, 0, Verdict.OK),
+        ({"slave0": IN_STEP}, 1, Verdict.OK),
+        ({}, 1, Verdict.WARNING),
+        ({"slave0": IN_STEP | {"state": "wait_bgsave"}}, 1, Verdict.WARNING),
+        ({"slave0": IN_STEP, "slave1": IN_STEP | {"state": "wait_bgsave"}}, 1, Verdict.WARNING),
+        ({"slave0": IN_STEP | {"lag": 60}}, 0, Verdict.WARNING),
+        ({"slave0": IN_STEP, "master_repl_offset": 1 << 30}, 1, Verdict.WARNING),
+    ],
+)
+def test_p6_replicas_that_are_missing_or_late(found: dict[str, object], wanted: int, verdict: Verdict) -> None:
+    assert replicas("Redis", {"master_repl_offset": 1000, **found}, wanted).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("url", "verdict"),
+    [
+        (None, Verdict.OK),
+        ("redis://127.0.0.1", Verdict.OK),
+        ("unix:///run/s", Verdict.OK),
+        ("rediss://redis.example", Verdict.OK),
+        ("redis://redis.example", Verdict.WARNING),
+        ("redis+sentinel://a.example,127.0.0.1/shop", Verdict.WARNING),
+    ],
+)
+def test_p1_a_server_elsewhere_without_tls_is_a_warning(url: str | None, verdict: Verdict) -> None:
+    assert transport("Redis", None if url is None else SecretStr(url)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        ({"role": "slave"}, "Redis role (slave): point the setting at the primary"),
+        ({"maxmemory_policy": "allkeys-lru", "maxmemory": 1 << 30}, "Redis eviction (allkeys-lru)"),
+        ({"redis_version": "6.2.14", "valkey_version": None}, "Redis version (Redis 6.2.14)"),
+    ],
+)
+def test_p3_a_server_that_breaks_a_promise_is_not_started_on(
+    settings: Settings, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, info: dict[str, object], reason: str
+) -> None:
+    told = {name: value for name, value in (client.info() | info).items() if value is not None}
+    monkeypatch.setattr(client, "info", lambda: told)
+
+    with pytest.raises(UnfitServerError, match=re.escape(reason)):
+        examine_servers(settings, Clients(client, client))
+
+
+def test_what_weakens_a_promise_is_logged_at_the_start(
+    settings: Settings, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanting = settings.model_copy(update={"replicas": 1})
+    info = client.info() | {"aof_enabled": 0}
+    monkeypatch.setattr(client, "info", lambda: info)
+
+    examine_servers(wanting, Clients(client, client))
+
+    told = capsys.readouterr().out
+    assert "Redis persistence" in told
+    assert "0 of 1 that must confirm" in told
+
+
+@pytest.mark.parametrize("role", ["worker", "sweeper"])
+def test_p6_a_process_does_not_start_on_a_server_that_evicts(
+    role: str, fresh_valkey: Callable[..., PrivateValkey], pools: Callable[..., Pool]
+) -> None:
+    server = fresh_valkey(None, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    pool = pools(server.url)
+    process = pool.start(role)
+
+    assert process.wait(20) == 3
+    assert "noeviction" in pool.logs()
 
 
 @pytest.mark.parametrize(

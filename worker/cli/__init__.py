@@ -6,7 +6,7 @@ Every error is one clear sentence on standard error, and the exit code says what
     0  done
     1  the job did not end as done (with --wait), or an internal error
     2  the command line is wrong, or names something that does not exist
-    3  a setting, a policy or a recipe is wrong, or the sandbox lacks a layer
+    3  a setting, a policy or a recipe is wrong, the sandbox lacks a layer, or Redis breaks a promise as it is set up
     4  a server or a disk cannot be reached or is full
     5  not found, or shredded
     6  `dayfly doctor` found a promise that this machine cannot keep

@@ -29,6 +29,7 @@ from worker.errors import (
     ServerUnavailableError,
     SettingsError,
     UnfitProviderError,
+    UnfitServerError,
     UnknownNameError,
     UploadTooLargeError,
     WorkerError,
@@ -58,7 +59,17 @@ _CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], ExitCode], ..
         (UsageError, UnknownNameError, UnknownProviderError, UnfitProviderError, UploadTooLargeError, PolicyError),
         ExitCode.USAGE,
     ),
-    ((SettingsError, StoreConfigError, RecipeError, SandboxUnavailableError, BrokenProviderError), ExitCode.SETTINGS),
+    (
+        (
+            SettingsError,
+            UnfitServerError,
+            StoreConfigError,
+            RecipeError,
+            SandboxUnavailableError,
+            BrokenProviderError,
+        ),
+        ExitCode.SETTINGS,
+    ),
     ((ServerUnavailableError, StoreUnavailableError, StoreFullError), ExitCode.UNAVAILABLE),
     (
         (

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from worker.doctor._findings import Finding, Verdict
 from worker.doctor._machine import core_dumps, home_folder, sandbox_layers, swap
-from worker.doctor._server import server
+from worker.doctor._server import server, transport
+from worker.doctor._start import examine_servers
 from worker.doctor._stores import blobs, catalogue, figures, lifecycle, roots
 from worker.errors import WorkerError
 from worker.servers import connected
 from worker.settings import Settings
 
-__all__ = ["Finding", "Verdict", "examine", "lifecycle"]
+__all__ = ["Finding", "Verdict", "examine", "examine_servers", "lifecycle"]
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -26,9 +27,9 @@ def examine(settings: Settings) -> list[Finding]:
     findings = [home_folder(settings)]
     try:
         with connected(settings) as clients:
-            findings += server("Redis", clients.main, settings)
+            findings += [transport("Redis", settings.redis_url), *server("Redis", clients.main, settings)]
             if clients.keys is not clients.main:
-                findings += server("key store", clients.keys, settings)
+                findings += [transport("key store", settings.keys_url), *server("key store", clients.keys, settings)]
             findings.append(figures(clients.keys))
     except WorkerError as error:
         advice = str(error)
