@@ -1,9 +1,9 @@
 """
 Handle key material and plaintext in memory that is overwritten after use.
 
-What Python lets one promise: a `bytearray` or a mapping is overwritten in place, whatever happens. What it does not:
-HPKE's `decrypt` of the `cryptography` package returns immutable `bytes`, of which one copy stays in the heap until
-its memory is used again. The copies that a process may hold are bounded by the process's life, not by this module.
+What Python lets one promise: a `bytearray` or a mapping is overwritten in place, whatever happens; and so are the
+immutable `bytes` that HPKE's `decrypt` of the `cryptography` package returns, because nobody else holds them. What it
+does not: copies that a library makes on its way. Those are bounded by the process's life, not by this module.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 
-from storage._key_material import random_key
+from storage._key_material import random_key, wipe_bytes
 from storage.errors import IntegrityError
 
 SECRET_BYTES: Final = 96
@@ -55,7 +55,11 @@ class UnwrappingRoot:
             IntegrityError: It was wrapped to another root, for another object, or was changed.
         """
         try:
-            return bytearray(_suite.decrypt(wrapped, self._key, info))
+            immutable = _suite.decrypt(wrapped, self._key, info)
+            key = bytearray(immutable)
+            # Made by the call above and held by nobody else.
+            wipe_bytes(immutable)
+            return key
         except (InvalidTag, ValueError):
             raise IntegrityError(
                 "The object's key does not unwrap: its key row was changed or swapped with another one."

@@ -8,6 +8,7 @@ is kept in memory between two messages, so any worker can go on with any job.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -52,13 +53,15 @@ class Advance:
     The actor's body, bound to one process's tools. Called by Dramatiq with a job id; never raises.
 
     Args:
-        draining: Set when the process is stopping: a job is then handed on between two steps.
+        draining: Set when the process is stopping: a job is then handed on between two steps. It is set here once the
+            process has worked on as many jobs as it should.
     """
 
     def __init__(self, bench: Bench, keeper: LeaseKeeper, draining: threading.Event) -> None:
         self._bench = bench
         self._keeper = keeper
         self._draining = draining
+        self._visits = itertools.count(1)
 
     def __call__(self, job_id: str) -> None:
         """Move one job on as far as it will go now."""
@@ -91,6 +94,10 @@ class Advance:
             except ServerUnavailableError as error:
                 # The lease runs out by itself, and the sweeper nudges whoever is next.
                 log.warning("job left to its lease", job=job_id, problem=str(error))
+        # At the end of a visit, so that every process moves something on, however few it is allowed.
+        if next(self._visits) == settings.worker_max_jobs:
+            log.info("worked on enough jobs", jobs=settings.worker_max_jobs)
+            self._draining.set()
 
     def _abandon(self, job_id: JobId, problem: JobDamagedError) -> None:
         log.error("job abandoned", job=job_id, problem=str(problem))

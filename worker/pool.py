@@ -9,6 +9,7 @@ AsyncIO middleware).
 from __future__ import annotations
 
 import os
+import random
 import threading
 from contextlib import ExitStack
 from datetime import timedelta
@@ -24,7 +25,7 @@ from worker.accounts import hosts_of, read_accounts
 from worker.advance import Advance
 from worker.bench import Bench
 from worker.broker import ACTOR, QUEUE
-from worker.doctor import examine_servers
+from worker.doctor import examine_machine, examine_servers
 from worker.errors import ServerUnavailableError
 from worker.leases import LeaseKeeper
 from worker.prices import load_prices
@@ -40,7 +41,10 @@ log = structlog.get_logger(__name__)
 
 def run_worker(settings: Settings, sandbox: Sandbox) -> int:
     """
-    Work on jobs until told to stop, and return the exit code.
+    Work on jobs until told to stop, or until the process has worked enough, and return the exit code.
+
+    What Python leaves behind in memory that it gives back to itself is wiped for certain by the end of the process, so
+    its life is what bounds it.
 
     Args:
         sandbox: Started by the caller before any secret was read.
@@ -55,6 +59,7 @@ def run_worker(settings: Settings, sandbox: Sandbox) -> int:
     stop = Stop()
     stop.install()
     with Deployment.open(settings, Role.WORKER) as deployment, ExitStack() as parts:
+        examine_machine()
         examine_servers(settings, deployment.clients)
         tell_remarks(deployment.root_stores)
         # What was shredded and is back must not be opened by a job that is back as well.
@@ -93,7 +98,9 @@ def _serve(bench: Bench, keeper: LeaseKeeper, stop: Stop) -> int:
     with serving(settings, lambda: _health(worker)):
         worker.start()
         log.info("worker started", threads=settings.worker_threads)
-        stop.requested.wait()
+        if not stop.requested.wait(_life(settings)):
+            log.info("worker old enough", seconds=settings.worker_max_seconds)
+            stop.requested.set()
         log.info("worker draining", jobs=len(keeper.held()), seconds=settings.drain_seconds)
         drain = threading.Thread(
             target=worker.stop, kwargs={"timeout": settings.drain_seconds * 1000}, name="drain", daemon=True
@@ -113,6 +120,11 @@ def _serve(bench: Bench, keeper: LeaseKeeper, stop: Stop) -> int:
         # Threads still hold plaintext; the process must not wait for them, and its end is what wipes it.
         os._exit(0)
     return 0
+
+
+def _life(settings: Settings) -> float | None:
+    """Give the seconds after which this worker makes room for another, no two at the same time; None is never."""
+    return settings.worker_max_seconds * random.uniform(0.9, 1.0) if settings.worker_max_seconds else None
 
 
 def _health(worker: dramatiq.Worker) -> Health:

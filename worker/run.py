@@ -73,6 +73,9 @@ class Run:
         for fd in self._open_files:
             os.close(fd)
         self._open_files.clear()
+        # The provider holds this run by its tools: without this, the prompt would live until the next full collection.
+        self._parameters = self._input = None
+        self.__dict__.pop("provider", None)
         if self.unrecorded:
             try:
                 self.bench.store.shred(self.unrecorded, ShredReason.ORPHANED)

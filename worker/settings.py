@@ -247,6 +247,20 @@ class Settings(BaseSettings):
         description="Jobs one worker process moves on at the same time.",
         json_schema_extra=_allowed("a whole number from 1 to 256"),
     )
+    worker_max_jobs: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="How often a worker takes up a job before it drains and exits with 0 for another; 0 is no limit.",
+        json_schema_extra=_allowed("a whole number from 0 to 1000000"),
+    )
+    worker_max_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=2_592_000,
+        description="How long a worker lives before it drains and exits with 0 for another; 0 is no limit.",
+        json_schema_extra=_allowed("a whole number of seconds from 0 to 2592000"),
+    )
     lease_seconds: int = Field(
         default=30,
         ge=1,

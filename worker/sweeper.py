@@ -52,7 +52,7 @@ from storage import (
 )
 from storage.faults import reach
 from worker.broker import NudgeBroker
-from worker.doctor import examine_servers
+from worker.doctor import examine_machine, examine_servers
 from worker.errors import ServerUnavailableError
 from worker.faults import WorkerFault
 from worker.jobs import RECORD_LIFETIME, JobStore
@@ -81,6 +81,7 @@ def run_sweeper(settings: Settings) -> int:
     stop = Stop()
     stop.install()
     with Deployment.open(settings, Role.SWEEPER) as deployment:
+        examine_machine()
         examine_servers(settings, deployment.clients)
         tell_remarks(deployment.root_stores)
         heal(RestoreHealer(deployment.keys, deployment.blobs))

@@ -16,7 +16,7 @@ from tests.harness import Pool
 from tests.roots import FORGETFUL, SHARED_KINDS, root_store
 from tests.storage.test_redis_roots import named
 from tests.valkey import PrivateValkey
-from worker.doctor import Finding, Verdict, examine, examine_servers
+from worker.doctor import Finding, Verdict, _start, examine, examine_machine, examine_servers
 from worker.doctor._machine import core_dumps, home_folder, swap
 from worker.doctor._server import clock, eviction, memory, persistence, replicas, transport
 from worker.doctor._stores import blobs, file_system, roots
@@ -233,7 +233,28 @@ def test_p1_swap(tmp_path: Path, listing: str | None, verdict: Verdict) -> None:
     if listing is not None:
         (tmp_path / "swaps").write_text(listing)
 
-    assert swap(tmp_path / "swaps").verdict is verdict
+    assert swap(tmp_path / "swaps", tmp_path).verdict is verdict
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [("0", Verdict.OK), ("max", Verdict.WARNING)])
+def test_p1_swap_that_this_process_may_not_use_is_no_matter(tmp_path: Path, limit: str, verdict: Verdict) -> None:
+    listing = tmp_path / "swaps"
+    listing.write_text("Filename Type Size Used Priority\n/swapfile file 1 0 -2\n")
+    (tmp_path / "memory.swap.max").write_text(f"{limit}\n")
+
+    assert swap(listing, tmp_path).verdict is verdict
+
+
+def test_p1_swap_is_told_loudly_when_a_process_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_start, "swap", lambda: Finding("swap", Verdict.WARNING, "/swapfile", "swapoff -a"))
+
+    examine_machine()
+
+    told = capsys.readouterr().out
+    assert "memory may be written to a disk" in told
+    assert "/swapfile" in told
 
 
 def test_p1_core_dumps_handed_to_a_program_are_found(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from pydantic import SecretStr
 
 import storage._redis
@@ -35,7 +36,26 @@ def replicated() -> Iterator[Replicated]:
         yield servers
 
 
-def test_p6_no_job_is_lost_when_the_primary_dies(replicated: Replicated, pools: Callable[..., Pool]) -> None:
+def test_a_client_finds_the_new_primary_when_the_old_one_dies(replicated: Replicated) -> None:
+    client = open_redis(SecretStr(replicated.url_of(UserRole.ADMIN)), "DAYFLY_REDIS_URL")
+    client.set("before", 1)
+    assert client.wait(2, 20_000) == 2
+    replicated.primary.kill()
+
+    def answers() -> bool:
+        try:
+            return bool(client.set("after", 1))
+        except redis.RedisError:
+            return False
+
+    eventually(answers, within=40, what="a new primary takes writes")
+    assert client.get("before") == b"1"
+    assert client.connection_pool.master_address[1] in replicated.ports[1:3]
+    close(client)
+
+
+@pytest.mark.campaign
+def test_p6_no_job_is_lost_when_the_primary_is_killed(replicated: Replicated, pools: Callable[..., Pool]) -> None:
     pool = pools(replicated.url_of(UserRole.ADMIN), replicas="1", pending=60)
     for role in (UserRole.WORKER, UserRole.SWEEPER):
         pool.start(role.value, DAYFLY_REDIS_URL=replicated.url_of(role))

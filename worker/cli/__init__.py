@@ -18,7 +18,6 @@ Tables are for people; ``--json`` gives the same as data, and without a terminal
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,14 +26,14 @@ from types import FrameType
 
 from worker.cli._app import app
 from worker.cli._errors import ExitCode, explain
+from worker.hygiene import harden
 
 __all__ = ["ExitCode", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    # A core file would hold whatever was open in memory. Where the kernel hands cores to a program, the doctor says so.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    harden()
     try:
         with _interruptible():
             result = app(args=None if arguments is None else list(arguments), prog_name="dayfly", standalone_mode=False)

@@ -13,13 +13,13 @@ from __future__ import annotations
 from worker.doctor._findings import Finding, Verdict
 from worker.doctor._machine import core_dumps, home_folder, sandbox_layers, swap
 from worker.doctor._server import server, transport
-from worker.doctor._start import examine_servers
+from worker.doctor._start import examine_machine, examine_servers
 from worker.doctor._stores import blobs, catalogue, figures, lifecycle, roots
 from worker.errors import WorkerError
 from worker.servers import connected
 from worker.settings import Settings
 
-__all__ = ["Finding", "Verdict", "examine", "examine_servers", "lifecycle"]
+__all__ = ["Finding", "Verdict", "examine", "examine_machine", "examine_servers", "lifecycle"]
 
 
 def examine(settings: Settings) -> list[Finding]:

@@ -26,18 +26,39 @@ def home_folder(settings: Settings) -> Finding:
     return ok(check, f"{settings.home}, for this user only", "P2")
 
 
-def swap(listing: Path = Path("/proc/swaps")) -> Finding:
-    """Judge whether memory may be written to a disk."""
+def swap(listing: Path = Path("/proc/swaps"), groups: Path = Path("/sys/fs/cgroup")) -> Finding:
+    """Judge whether the memory of this process may be written to a disk."""
     try:
         lines = listing.read_text().splitlines()[1:]
     except OSError:
         return warning("swap", "cannot be read", "see that this machine has none", "P1")
     # Compressed memory is memory.
     areas = [line.split()[0] for line in lines if line and "zram" not in line.split()[0]]
-    if areas:
-        advice = "swapoff -a, or encrypt swap under a key made at boot: opened photos and keys may be written to it"
-        return warning("swap", ", ".join(areas), advice, "P1")
-    return ok("swap", "none", "P1")
+    if not areas:
+        return ok("swap", "none", "P1")
+    if _group_swaps_nothing(groups):
+        return ok("swap", f"{', '.join(areas)}, but not for this process (memory.swap.max is 0)", "P1")
+    advice = (
+        "swapoff -a, memory.swap.max=0 (MemorySwapMax=0) for the pool's processes, or swap encrypted under a key made "
+        "at boot: opened photos and keys may be written to it"
+    )
+    return warning("swap", ", ".join(areas), advice, "P1")
+
+
+def _group_swaps_nothing(groups: Path) -> bool:
+    """Say whether this process's control group, or one above it, is allowed no swap."""
+    try:
+        own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return False
+    folder = groups / own.lstrip("/")
+    for place in (folder, *folder.parents):
+        try:
+            if (place / "memory.swap.max").read_text().strip() == "0":
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def core_dumps(pattern: Path = Path("/proc/sys/kernel/core_pattern")) -> Finding:

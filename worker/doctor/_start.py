@@ -7,12 +7,20 @@ import structlog
 from redis.exceptions import NoPermissionError
 
 from worker.doctor._findings import Verdict
+from worker.doctor._machine import swap
 from worker.doctor._server import breaks_at_once, told_by_info
 from worker.errors import ServerUnavailableError, UnfitServerError
 from worker.servers import Clients
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+
+def examine_machine() -> None:
+    """Log loudly what may carry opened photos and keys out of this process's memory."""
+    found = swap()
+    if found.verdict is not Verdict.OK:
+        log.warning("memory may be written to a disk", check=found.check, found=found.found, advice=found.advice)
 
 
 def examine_servers(settings: Settings, clients: Clients) -> None:
