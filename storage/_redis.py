@@ -131,6 +131,10 @@ class KeyStoreConnection:
         """Return the name of the record of a class's roots: public halves and numbers only."""
         return f"{self.namespace}:root:{object_class.value}"
 
+    def asked(self, object_class: ObjectClass) -> str:
+        """Return the name of the number of the root that somebody last asked to replace at once."""
+        return f"{self.namespace}:asked:{object_class.value}"
+
     def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | int | bytes]) -> Any:
         """
         Run one of the scripts in `lua/`, atomically.

@@ -14,6 +14,7 @@ What is written, under a namespace (`dayfly`):
     outbox             stream: what was created and destroyed, until it stands in a receipt file
     counts             hash: totals that only grow
     root:<class>       hash: the current root's epoch and public half, and the epochs still to be destroyed
+    asked:<class>      the epoch that somebody last asked to replace at once
 
 Every change is one Lua script, and every clock in it is Redis' own. No script makes a key row except `create`, which
 refuses a name that has a row or a tombstone: nothing here can bring a shredded key back.

@@ -47,6 +47,7 @@ SEAL: Final = Work(
         "persisted": "incrby",
         # Reads only: whoever could change a public half would have others seal to a root of his own.
         "root:*": "hget hgetall",
+        "asked:*": "get",
     },
     frozenset({"create"}),
     _CLOCK_AND_REPLICAS,
@@ -75,6 +76,7 @@ ROTATE: Final = Work(
         "key:*": "hget hmget hset",
         "live:*": "zscan zcard",
         "root:*": "hget hgetall hset hdel",
+        "asked:*": "get",
         "outbox": "xadd",
         "counts": "hincrby",
         "persisted": "incrby",
@@ -95,10 +97,24 @@ SWEEP: Final = Work(
     _CLOCK,
 )
 WRITE_RECEIPTS: Final = Work(
-    {"outbox-cut": "hmget hset del", "outbox": "xrange xdel", "persisted": "incrby"},
+    {"outbox-cut": "hmget hset hdel", "outbox": "xrange xdel", "persisted": "incrby"},
     frozenset({"cut", "trim"}),
     _CLOCK_AND_DISK,
 )
+HEAL: Final = Work(
+    {
+        "key:*": "hget exists del",
+        "tomb:*": "exists hset pexpire",
+        "live:*": "zrem",
+        "doomed": "zadd",
+        "outbox-cut": "hmget hset",
+        "outbox": "xadd xdel",
+        "counts": "hincrby",
+    },
+    frozenset({"reapply"}),
+    _CLOCK,
+)
+ASK_ROTATION: Final = Work({"root:*": "hget", "asked:*": "set"}, frozenset({"ask_rotation"}))
 READ_FIGURES: Final = Work(
     {
         "live:*": "zrange zcount zcard",

@@ -86,8 +86,8 @@ class RootRecords:
         connection = self._connection
         with redis_errors():
             pipeline = connection.client.pipeline(transaction=False)
-            pipeline.hgetall(connection.root(object_class)).time()
-            found, (seconds, microseconds) = pipeline.execute()
+            pipeline.hgetall(connection.root(object_class)).get(connection.asked(object_class)).time()
+            found, asked, (seconds, microseconds) = pipeline.execute()
         if b"epoch" not in found:
             return None
         now = from_ms(seconds * 1000 + microseconds // 1000)
@@ -100,12 +100,13 @@ class RootRecords:
             _epochs(found, b"drawn:"),
             age=now - from_ms(found[b"created"]),
             unrenewed=now - from_ms(found.get(b"renewed", found[b"created"])),
-            asked=int(found[b"asked"]) if b"asked" in found else None,
+            asked=None if asked is None else int(asked),
         )
 
     def ask_rotation(self, object_class: ObjectClass) -> int | None:
         """Ask whoever rotates the class to do it at once; return the epoch to be replaced, `None` if there is none."""
-        epoch = self._connection.run("ask_rotation", [self._connection.root(object_class)], [])
+        connection = self._connection
+        epoch = connection.run("ask_rotation", [connection.root(object_class), connection.asked(object_class)], [])
         return None if epoch is None else int(epoch)
 
     def draw_epoch(self, object_class: ObjectClass, floor: int) -> int:

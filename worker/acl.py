@@ -18,7 +18,9 @@ from enum import StrEnum
 from typing import Final
 
 from storage.permissions import (
+    ASK_ROTATION,
     EXTEND,
+    HEAL,
     HOLD_ROOTS,
     OPEN,
     READ_FIGURES,
@@ -73,14 +75,18 @@ _ACCEPT_JOBS: Final = Work(
         "jobs:all": "zadd",
         "jobs:states": "hincrby",
         "jobs:written": "incrby",
+        "subject:*": "zadd pttl pexpire",
     },
     frozenset({"create"}),
     _TELL,
 )
-_READ_JOBS: Final = Work({"job:*": "hgetall", "jobs:all": "zrevrange"}, keyless=frozenset({"subscribe", "unsubscribe"}))
+_READ_JOBS: Final = Work(
+    {"job:*": "hgetall", "jobs:all": "zrevrange", "subject:*": "zrange"},
+    keyless=frozenset({"subscribe", "unsubscribe"}),
+)
 _CANCEL_JOBS: Final = Work(
     {
-        "job:*": "hget hgetall hexists hincrby hset hdel pexpire",
+        "job:*": "hget hmget hgetall hexists hincrby hset hdel pexpire",
         "jobs:open": "zadd zrem",
         "jobs:all": "",
         "jobs:states": "hincrby",
@@ -89,7 +95,9 @@ _CANCEL_JOBS: Final = Work(
     frozenset({"cancel", "transition", "finish"}),
     _TELL,
 )
-_MOVE_JOBS: Final = Work(_CANCEL_JOBS.commands, frozenset({"claim", "renew", "transition", "release", "finish"}), _TELL)
+_MOVE_JOBS: Final = Work(
+    _CANCEL_JOBS.commands, frozenset({"claim", "renew", "transition", "release", "finish", "abandon"}), _TELL
+)
 _LOOK_AFTER_JOBS: Final = Work({"jobs:open": "zrangebyscore zadd"}, frozenset({"due"}), frozenset({"time"}))
 _FORGET_JOBS: Final = Work({"job:*": "exists", "jobs:all": "zrangebyscore zrem"})
 _COUNT_JOBS: Final = Work({"jobs:states": "hgetall"})
@@ -150,18 +158,18 @@ _SEALS_AND_OPENS: Final = (SEAL, OPEN, EXTEND, SHRED)
 _WORKS: Final[Mapping[UserRole, Mapping[ServerKind, tuple[Work, ...]]]] = {
     UserRole.WEB: {
         ServerKind.RECORDS: (_ACCEPT_JOBS, _READ_JOBS, _CANCEL_JOBS, _NUDGE),
-        ServerKind.KEYS: _SEALS_AND_OPENS,
+        ServerKind.KEYS: (*_SEALS_AND_OPENS, ASK_ROTATION),
         ServerKind.ROOTS: (READ_OUTPUT_ROOTS, _LOOK_AT_SERVER),
     },
     UserRole.WORKER: {
         ServerKind.RECORDS: (_MOVE_JOBS, _NUDGE, _CONSUME, _LOOK_AT_SERVER),
         # A root that is missing when it starts is made by it, so it rotates, too.
-        ServerKind.KEYS: (*_SEALS_AND_OPENS, ROTATE, _LOOK_AT_SERVER),
+        ServerKind.KEYS: (*_SEALS_AND_OPENS, ROTATE, HEAL, _LOOK_AT_SERVER),
         ServerKind.ROOTS: (HOLD_ROOTS, _LOOK_AT_SERVER, _READ_CONFIG),
     },
     UserRole.SWEEPER: {
         ServerKind.RECORDS: (_LOOK_AFTER_JOBS, _FORGET_JOBS, _NUDGE, _RESTORE_MESSAGES, _LEAD, _LOOK_AT_SERVER),
-        ServerKind.KEYS: (SHRED, ROTATE, SWEEP, WRITE_RECEIPTS, _LOOK_AT_SERVER),
+        ServerKind.KEYS: (SHRED, ROTATE, SWEEP, HEAL, WRITE_RECEIPTS, _LOOK_AT_SERVER),
         ServerKind.ROOTS: (HOLD_ROOTS, _LOOK_AT_SERVER, _READ_CONFIG),
     },
     UserRole.EXPORTER: {

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -42,7 +43,6 @@ from worker.wiring import Deployment, Role
 
 pytestmark = pytest.mark.timeout(120)
 
-ROOM = Path(works_of_keys.__file__).parent
 PROCESSES = (UserRole.WEB, UserRole.WORKER, UserRole.SWEEPER, UserRole.EXPORTER, UserRole.DOCTOR)
 
 
@@ -126,10 +126,12 @@ def test_a_pool_of_which_every_process_is_its_own_user_works_and_nothing_is_refu
         pool.start("worker", **addresses(servers, UserRole.WORKER), DARKROOM_POLLS="1000000")
         pool.processes[0].terminate()
         pool.processes[0].wait(20)
-        waiting = client.submit(BytesIO(photo()), JobSpec(recipe="amazon-main", provider="darkroom"))
+        waiting = client.submit(BytesIO(photo()), JobSpec(recipe="amazon-main", provider="darkroom", subject="u-1"))
         eventually(lambda: client.show(waiting.id).state is JobState.AWAITING, what="a job that waits")
         assert client.cancel(waiting.id).state is JobState.CANCELLED
         assert [job.id for job in client.list()] == [waiting.id, done.id]
+        assert b"records.json" in b"".join(client.export(subject="u-1"))
+        assert client.erase(subject="u-1", patience=timedelta(seconds=30)).complete
     figures = _scrape(port)
     assert "dayfly_key_store_up 1.0" in figures
     assert 'dayfly_jobs_open{state="awaiting"} 0.0' in figures
@@ -231,7 +233,8 @@ def test_p2_a_web_tiers_credentials_open_no_upload(
         assert _refused(web_on_roots, command), command
     # It cannot have others seal to a root of its own, and cannot list what there is.
     for command in (
-        "HSET dayfly:root:upload public mine", "DEL dayfly:root:upload", "ZRANGE dayfly:live:upload 0 -1",
+        "HSET dayfly:root:upload public mine", "SET dayfly:root:upload mine",
+        "DEL dayfly:root:upload", "ZRANGE dayfly:live:upload 0 -1",
         "ZRANGE dayfly:doomed 0 -1", "XRANGE dayfly:outbox - +", "XDEL dayfly:outbox 1-1", "DEL dayfly:counts",
         "HGETALL dayfly:counts", "DEL dayfly:tomb:a",
     ):  # fmt: skip
@@ -257,25 +260,40 @@ def test_a_write_that_is_refused_is_not_taken_for_one_on_the_disk(together: AclV
         KeyStore(together.as_role(UserRole.EXPORTER)).persist()
 
 
-def _works() -> list[Work]:
-    return [value for value in vars(works_of_keys).values() if isinstance(value, Work)]
+def _calls(folder: Path) -> dict[str, set[str]]:
+    """The commands of each script; those of the part that scripts share count for all of them."""
+    found = {
+        file.stem: {name.lower() for name in re.findall(r"redis\.p?call\('(\w+)'", file.read_text())}
+        for file in folder.glob("*.lua")
+    }
+    shared = found.pop("common", set())
+    return {name: calls | (shared if shared and name != "due" else set()) for name, calls in found.items()}
 
 
-def test_every_command_of_a_script_is_granted_to_whoever_runs_it() -> None:
-    sources = {file.stem: file.read_text() for file in (ROOM / "lua").glob("*.lua")}
-    for work in _works():
+@pytest.mark.parametrize("room", [works_of_keys, acl])
+def test_every_command_of_a_script_is_granted_to_whoever_runs_it(room: ModuleType) -> None:
+    works = [value for value in vars(room).values() if isinstance(value, Work)]
+    if room is acl:
+        works = [work for work in works if any("jobs:open" in pattern for pattern in work.commands)]
+    scripts = _calls(Path(str(room.__file__)).parent / "lua")
+
+    for work in works:
         granted = {word for words in work.commands.values() for word in words.split()} | work.keyless
-        for script in work.scripts & sources.keys():
-            called = {name.lower() for name in re.findall(r"redis\.call\('(\w+)'", sources[script])}
-            assert called <= granted, f"{script}: {called - granted}"
+        # What the shared part could do for others is not needed by all.
+        needed = {name: calls - _OF_OTHERS.get(name, set()) for name, calls in scripts.items()}
+        for script in work.scripts & scripts.keys():
+            assert needed[script] <= granted, f"{script}: {needed[script] - granted}"
+    assert scripts.keys() <= {script for work in works for script in work.scripts}
 
-    assert sources.keys() <= {script for work in _works() for script in work.scripts}
+
+# `create` has no lease to prove and no record to look at.
+_OF_OTHERS = {"create": {"hget", "hmget", "hgetall", "hexists"}}
 
 
 def test_the_patterns_are_those_of_the_key_store_and_the_job_store() -> None:
     names = KeyStoreConnection(redis.Redis(), acl.NAMESPACE)
     known = {names.row("*"), names.tombstone("*"), names.outbox, names.cut, names.doomed, names.counts}
-    known |= {names.key("live", "*"), names.key("root", "*"), names.key("persisted")}
+    known |= {names.key(family, "*") for family in ("live", "root", "asked")} | {names.key("persisted")}
     patterns = set(re.findall(r"~(\S+?)\)?(?= |$)", rules(UserRole.SWEEPER, ServerKind.KEYS)))
 
     assert patterns == known

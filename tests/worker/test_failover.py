@@ -170,10 +170,10 @@ def test_p6_a_job_is_accepted_and_claimed_only_when_a_replica_knows(pair: tuple[
     fields["deadline"] = "4102444800000"
     # The control: without the setting nobody waits.
     replica.pause()
-    JobStore(primary.client()).create(fields, JobId("a" * 32), look_after=timedelta())
+    JobStore(primary.client()).create(fields, JobId("a" * 32), look_after=timedelta(), longest=timedelta(hours=1))
 
     with pytest.raises(JobNotReplicatedError):
-        jobs.create(fields, JobId("b" * 32), look_after=timedelta())
+        jobs.create(fields, JobId("b" * 32), look_after=timedelta(), longest=timedelta(hours=1))
     with pytest.raises(JobNotReplicatedError):
         jobs.claim(JobId("a" * 32), lease_for=timedelta(seconds=30), most_strikes=1)
 
