@@ -80,6 +80,21 @@ CAMPAIGN: Final = (
     _attack(
         "P2", "open an upload with what a web tier holds",
         f"{W}/test_client.py::test_the_web_tier_cannot_open_an_upload",
+        f"{W}/test_acl.py::test_p2_a_web_tiers_credentials_open_no_upload",
+        f"{W}/test_acl.py::test_no_process_may_do_what_only_an_administrator_does",
+    ),
+    _attack(
+        "P1", "read the memory of worker, sandbox, sweeper and Redis after jobs",
+        f"{P}/test_p1_memory.py::test_p1_no_key_and_no_photo_stays_in_memory_after_a_job",
+    ),
+    _attack(
+        "P3", "lose the primary before a replica has heard of a shred",
+        f"{W}/test_failover.py::test_p3_a_shred_counts_only_when_a_replica_has_it",
+    ),
+    _attack(
+        "P6", "kill the primary while jobs are in work",
+        f"{W}/test_failover.py::test_p6_no_job_is_lost_when_the_primary_is_killed",
+        f"{W}/test_failover.py::test_p6_a_job_is_accepted_and_claimed_only_when_a_replica_knows",
     ),
     _attack(
         "P3", "end jobs in every way and look for a live key",
