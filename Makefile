@@ -89,6 +89,8 @@ lock:
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV_COMPILE) --extra embedded --extra local --extra s3 --extra kms --extra webhooks --group dev -o requirements/dev.lock $(ARGS)
 	$(UV_COMPILE) --extra local --extra s3 --extra kms --extra webhooks -c requirements/dev.lock -o requirements/runtime.lock $(ARGS)
+	$(UV_COMPILE) --extra embedded --extra local --extra s3 --extra kms --extra bedrock --extra vertex --group dev -o requirements/dev.lock $(ARGS)
+	$(UV_COMPILE) --extra local --extra s3 --extra kms --extra bedrock --extra vertex -c requirements/dev.lock -o requirements/runtime.lock $(ARGS)
 	$(UV_COMPILE_GROUP) --group build -c requirements/dev.lock -o requirements/build.lock $(ARGS)
 
 clean:

@@ -46,7 +46,7 @@ class NetworkProvider(Provider):
     A provider behind a network.
 
     Attributes:
-        default_url: Where it is called unless the account says otherwise.
+        default_url: Where it is called unless the account says otherwise; empty if the account must.
         credential_hosts: The only hosts that may see the credential, with everything below them.
         result_hosts: Where its results lie, fetched without the credential.
         option_names: What a request may carry besides prompt, background and ``model``.
@@ -91,8 +91,17 @@ class NetworkProvider(Provider):
 
     @property
     def base_url(self) -> str:
-        """Where the provider is called, without a slash at the end."""
-        return (self.account.base_url or self.default_url).rstrip("/")
+        """
+        Where the provider is called, without a slash at the end.
+
+        Raises:
+            AuthFailed: There is no account, or the provider stands somewhere else for everybody and no address is set.
+        """
+        url = self.account.base_url or self.default_url
+        if not url:
+            setting = f"DAYFLY_PROVIDER_{self.name.upper().replace('-', '_')}_URL"
+            raise AuthFailed(f"The provider {self.name!r} has no address of its own; set {setting}.")
+        return url.rstrip("/")
 
     def host(self, operation: Operation) -> str | None:
         return urlsplit(self.base_url).hostname

@@ -53,9 +53,9 @@ class OpenAIProvider(NetworkProvider):
         return failure(problem)
 
 
-def build(request: Request, model: str) -> Call:
-    """Build the call for a request."""
-    fields = {"model": model, "prompt": prompt_of(request, "openai"), "output_format": "png"}
+def build(request: Request, model: str, provider: str = "openai") -> Call:
+    """Build the call for a request, to OpenAI or to another *provider* of the same models."""
+    fields = {"model": model, "prompt": prompt_of(request, provider), "output_format": "png"}
     fields |= {name: value for name, value in request.options.items() if name in OpenAIProvider.option_names}
     if request.input is None:
         fields.pop("input_fidelity", None)
@@ -85,14 +85,15 @@ def failure(problem: Problem) -> ProviderError:
         return problem.gone()
     should_retry = problem.headers.get("x-should-retry")
     if should_retry == "true" and problem.status != 429:
-        return Transient(f"The provider 'openai' has a fault (HTTP {problem.status}){problem.trace}.")
+        return Transient(f"The provider {problem.provider!r} has a fault (HTTP {problem.status}){problem.trace}.")
     if should_retry == "false" and problem.status >= 500:
         return OutcomeUnknown(
-            f"The provider 'openai' has a fault that it says not to retry (HTTP {problem.status}){problem.trace}.",
+            f"The provider {problem.provider!r} has a fault that it says not to retry (HTTP {problem.status})"
+            f"{problem.trace}.",
             charged=Charged.MAYBE,
         )
     if problem.status == 409:
-        return Transient(f"The provider 'openai' is busy with the same thing{problem.trace}.")
+        return Transient(f"The provider {problem.provider!r} is busy with the same thing{problem.trace}.")
     decided = problem.by_status()
     param = body.text("error", "param").partition("[")[0]
     return problem.invalid(param) if decided.code == "invalid-request" and param in _FIELDS else decided

@@ -1,0 +1,126 @@
+"""Adapters to clouds that sell the models of others: the shared contract, every row of their errors, what is sent."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import pytest
+
+from providers import (
+    Account,
+    AuthFailed,
+    BadResult,
+    ContentRefused,
+    Done,
+    InvalidRequest,
+    ModelGone,
+    Operation,
+    OutcomeUnknown,
+    OutOfCredit,
+    Provider,
+    ProviderTools,
+    RateLimited,
+    Transient,
+)
+from providers.azure_openai import AzureOpenAIProvider
+from providers.openrouter import OpenRouterProvider
+from tests.fakes.cloud_vendors import FakeAzureOpenAI, FakeOpenRouter
+from tests.fakes.server import FakeServer
+from tests.providers.network import Shelf, tools_for, wish
+from tests.providers.tabled import HINTS, Row, TabledContract
+
+
+class TestOpenRouter(TabledContract):
+    adapter, fake_type, path = OpenRouterProvider, FakeOpenRouter, "/api/v1"
+    operation = Operation.EDIT_IMAGE
+    rows: ClassVar[list[Row]] = [
+        *HINTS,
+        ("400", InvalidRequest, {}),
+        ("401", AuthFailed, {}),
+        ("402 credits", OutOfCredit, {}),
+        ("402 key", OutOfCredit, {}),
+        ("402 in flight", RateLimited, {"retry_after": timedelta(seconds=7)}),
+        ("403", AuthFailed, {}),
+        ("403 moderation", ContentRefused, {"stage": "input", "reason": "sexual", "charged": "no"}),
+        ("404", ModelGone, {}),
+        ("404 policy", InvalidRequest, {"field": "model"}),
+        ("408", Transient, {"charged": "no"}),
+        ("413", InvalidRequest, {}),
+        ("500", Transient, {}),
+        ("502", OutcomeUnknown, {}),
+        ("503", Transient, {}),
+        ("524", OutcomeUnknown, {"charged": "maybe"}),
+        ("529", Transient, {}),
+        ("late 500", OutcomeUnknown, {"charged": "maybe"}),
+        ("late 502", OutcomeUnknown, {}),
+        ("late 429", RateLimited, {}),
+        ("late 403", ContentRefused, {"reason": "violence"}),
+        ("late words", OutcomeUnknown, {}),
+        ("no picture", BadResult, {}),
+        ("no data", BadResult, {}),
+        ("svg", BadResult, {}),
+        ("html", BadResult, {}),
+    ]
+
+    def test_p1_only_companies_that_keep_nothing_may_see_the_picture(
+        self, fake: FakeServer, provider: Provider
+    ) -> None:
+        for operation in self.adapter.capabilities.operations:
+            provider.submit(wish(operation, background="a beach"))
+
+        assert {str(seen.json["provider"]) for seen in fake.seen} == {
+            str({"allow_fallbacks": False, "data_collection": "deny", "zdr": True})
+        }
+
+
+class TestAzureOpenAI(TabledContract):
+    adapter, fake_type = AzureOpenAIProvider, FakeAzureOpenAI
+    operation = Operation.EDIT_IMAGE
+    rows: ClassVar[list[Row]] = [
+        *HINTS,
+        ("contentFilter", ContentRefused, {"stage": "input", "reason": "violence", "charged": "no"}),
+        ("content_policy_violation", ContentRefused, {"stage": "input"}),
+        ("moderation_blocked", ContentRefused, {"stage": "output", "charged": "maybe"}),
+        ("only inside", ContentRefused, {"reason": "violence"}),
+        ("filtered", ContentRefused, {"stage": "output"}),
+        ("400", InvalidRequest, {}),
+        ("401", AuthFailed, {}),
+        ("403", AuthFailed, {}),
+        ("deployment", ModelGone, {}),
+        ("operation", ModelGone, {}),
+        ("429 code", RateLimited, {"retry_after": timedelta(seconds=7)}),
+        ("quota", OutOfCredit, {}),
+        ("408", Transient, {}),
+        ("500", Transient, {}),
+        ("502", OutcomeUnknown, {}),
+        ("503", Transient, {}),
+        ("504", OutcomeUnknown, {"charged": "maybe"}),
+        ("no picture", BadResult, {}),
+        ("html", BadResult, {}),
+    ]
+
+    def test_it_has_no_address_of_its_own(self) -> None:
+        account = Account(key="k")  # type: ignore[arg-type]  # never looked at
+        tools = ProviderTools(accounts={"azure-openai": account}, sink=Shelf())
+
+        with pytest.raises(AuthFailed, match="set DAYFLY_PROVIDER_AZURE_OPENAI_URL"):
+            AzureOpenAIProvider(tools).submit(wish(Operation.GENERATE_IMAGE))
+
+    def test_the_model_is_the_deployment(self, fake: FakeServer, provider: Provider) -> None:
+        provider.submit(wish(Operation.GENERATE_IMAGE, options={"model": "our-deployment"}))
+        with pytest.raises(ModelGone):
+            provider.submit(wish(Operation.GENERATE_IMAGE, options={"model": "not-ours"}))
+
+        assert fake.seen[0].path == "/openai/deployments/our-deployment/images/generations"
+
+    def test_an_access_token_is_shown_as_one(self, fake: FakeServer) -> None:
+        with tools_for(fake, "azure-openai", key="eyJ.token.canary", pace=1) as (tools, _):
+            answer: Any = AzureOpenAIProvider(tools).submit(wish(Operation.GENERATE_IMAGE))
+
+        assert isinstance(answer, Done)
+        assert "api-key" not in fake.seen[0].headers
+
+
+CASES = [TestOpenRouter, TestAzureOpenAI]
+"""For the test that none of them says anything it should not."""
