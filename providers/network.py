@@ -258,10 +258,15 @@ def picture(request: Request) -> bytes:
     return b"".join(parts)
 
 
+def encoded(request: Request) -> str:
+    """Return the encoded picture of a request in base64."""
+    return base64.b64encode(picture(request)).decode()
+
+
 def data_uri(request: Request) -> str:
     """Return the encoded picture of a request as a data URI."""
     assert request.input is not None
-    return f"data:{request.input.media_type};base64,{base64.b64encode(picture(request)).decode()}"
+    return f"data:{request.input.media_type};base64,{encoded(request)}"
 
 
 def prompt_of(request: Request, provider: str) -> str:

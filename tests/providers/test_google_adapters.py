@@ -1,0 +1,185 @@
+"""The adapters to Google's two doors: the shared contract, every row of their errors, films from submit to erasure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import ClassVar
+
+import pytest
+
+from providers import (
+    AuthFailed,
+    BadResult,
+    Cancelled,
+    ContentRefused,
+    Done,
+    ErasureOutcome,
+    InvalidRequest,
+    ModelGone,
+    Operation,
+    OutcomeUnknown,
+    OutOfCredit,
+    Pending,
+    Provider,
+    ProviderError,
+    RateLimited,
+    Task,
+    TaskNotFound,
+    Transient,
+)
+from providers.gemini import GeminiProvider
+from tests.fakes.google import FILM, FakeGemini
+from tests.providers.network import Shelf, tools_for, wish
+from tests.providers.tabled import Row, TabledContract
+
+GOOGLES: list[Row] = [
+    ("429", RateLimited, {"retry_after": None}),
+    ("429 body", RateLimited, {"retry_after": timedelta(seconds=33)}),
+    ("429 fraction", RateLimited, {"retry_after": timedelta(seconds=0.5)}),
+    ("429 seconds", RateLimited, {"retry_after": timedelta(seconds=7)}),
+    ("429 nonsense", RateLimited, {"retry_after": None}),
+    ("429 html", RateLimited, {}),
+    ("429 billing", OutOfCredit, {}),
+    ("403 billing", OutOfCredit, {}),
+    ("400 billing", OutOfCredit, {}),
+    ("400", InvalidRequest, {}),
+    ("400 region", InvalidRequest, {}),
+    ("400 rules", ContentRefused, {"stage": "input", "charged": "no"}),
+    ("400 key", AuthFailed, {}),
+    ("401", AuthFailed, {}),
+    ("403", AuthFailed, {}),
+    ("404", ModelGone, {}),
+    ("499", OutcomeUnknown, {}),
+    ("500", Transient, {}),
+    ("502", OutcomeUnknown, {}),
+    ("503", Transient, {"charged": "no"}),
+    ("504", OutcomeUnknown, {"charged": "maybe"}),
+]
+CONTENTS: list[Row] = [
+    *GOOGLES,
+    ("prompt SAFETY", ContentRefused, {"stage": "input", "charged": "no"}),
+    ("prompt OTHER", ContentRefused, {"stage": "input"}),
+    ("prompt new", ContentRefused, {"stage": "input"}),
+    ("SAFETY", ContentRefused, {"stage": "output", "charged": "maybe"}),
+    ("PROHIBITED_CONTENT", ContentRefused, {"stage": "output"}),
+    ("BLOCKLIST", ContentRefused, {}),
+    ("SPII", ContentRefused, {}),
+    ("RECITATION", ContentRefused, {}),
+    ("IMAGE_SAFETY", ContentRefused, {}),
+    ("IMAGE_PROHIBITED_CONTENT", ContentRefused, {}),
+    ("IMAGE_RECITATION", ContentRefused, {}),
+    # These may be asked for once more.
+    ("NO_IMAGE", BadResult, {"max_retries": 1}),
+    ("IMAGE_OTHER", BadResult, {}),
+    ("MALFORMED_RESPONSE", BadResult, {}),
+    ("OTHER", BadResult, {}),
+    ("TOMORROW", BadResult, {}),
+    ("words only", BadResult, {}),
+    ("no candidates", BadResult, {}),
+    ("no image", BadResult, {}),
+    ("html", BadResult, {}),
+]
+
+
+class TestGemini(TabledContract):
+    adapter, fake_type, path = GeminiProvider, FakeGemini, "/v1"
+    operation = Operation.EDIT_IMAGE
+    rows: ClassVar[list[Row]] = CONTENTS
+
+    def test_options_of_a_picture_get_googles_names(self, fake: FakeGemini, provider: Provider) -> None:
+        provider.submit(wish(Operation.EDIT_IMAGE, options={"aspect_ratio": "1:1", "image_size": "2K"}))
+
+        assert fake.seen[0].json["generationConfig"]["imageConfig"] == {"aspectRatio": "1:1", "imageSize": "2K"}
+
+
+class TestFilms:
+    @pytest.fixture
+    def fake(self) -> Iterator[FakeGemini]:
+        with FakeGemini() as fake:
+            yield fake
+            assert fake.wrong == []
+
+    @pytest.fixture
+    def both(self, fake: FakeGemini) -> Iterator[tuple[Provider, Shelf]]:
+        with tools_for(fake, "gemini", "/v1", pace=1) as (tools, shelf):
+            yield GeminiProvider(tools), shelf
+
+    def submitted(self, provider: Provider) -> Task:
+        answer = provider.submit(wish(Operation.IMAGE_TO_VIDEO, options={"resolution": "720p"}))
+        assert isinstance(answer, Pending)
+        return Task.model_validate_json(answer.task.model_dump_json())
+
+    @pytest.mark.parametrize("by_address", [False, True])
+    def test_a_film_is_asked_for_sealed_and_erased(
+        self, fake: FakeGemini, both: tuple[Provider, Shelf], by_address: bool
+    ) -> None:
+        provider, shelf = both
+        fake.by_address = by_address
+        task = self.submitted(provider)
+
+        assert isinstance(provider.poll(task), Pending)
+        assert isinstance(provider.poll(task), Done)
+        assert shelf.kept == {"object-0": ("video/mp4", FILM)}
+        assert provider.erase(task).outcome is ErasureOutcome.ERASED
+        assert provider.erase(task).outcome is ErasureOutcome.ERASED, "it is idempotent"
+        assert fake.deleted == [task.task_id]
+        assert fake.charges == 1
+
+    def test_every_end_becomes_its_decision(self, fake: FakeGemini, both: tuple[Provider, Shelf]) -> None:
+        provider, shelf = both
+        task = self.submitted(provider)
+        rows: list[tuple[str, type[ProviderError], str | None]] = [
+            ("failed", BadResult, None),
+            ("safety", ContentRefused, None),
+            ("step", ContentRefused, "violence"),
+            ("cancelled", Cancelled, None),
+            ("budget", OutOfCredit, None),
+            ("requires_action", BadResult, None),
+            ("requires_continuation", BadResult, None),
+            ("dreaming", BadResult, None),
+            ("empty", BadResult, None),
+            ("no film", BadResult, None),
+            ("elsewhere", BadResult, None),
+            ("429 body", RateLimited, None),
+            ("499", Transient, None),
+            ("500", Transient, None),
+            ("504", Transient, None),
+        ]
+        assert set(fake.POLLS) <= {row[0] for row in rows}, "a hard case without a row"
+        for scenario, kind, reason in rows:
+            fake.on_poll = [scenario]
+            with pytest.raises(ProviderError) as caught:
+                provider.poll(task)
+
+            assert type(caught.value) is kind, scenario
+            assert getattr(caught.value, "reason", None) == reason, scenario
+            assert "words" not in str(caught.value)
+        assert shelf.kept == {}
+
+    def test_p7_a_start_without_a_name_is_of_unknown_outcome(
+        self, fake: FakeGemini, both: tuple[Provider, Shelf]
+    ) -> None:
+        fake.next("no id")
+
+        with pytest.raises(OutcomeUnknown, match="without naming a task"):
+            self.submitted(both[0])
+
+    def test_a_film_it_does_not_know_is_said_to_be_so(self, both: tuple[Provider, Shelf]) -> None:
+        provider, _ = both
+        task = self.submitted(provider).model_copy(update={"task_id": "v1_other"})
+
+        for ask in (provider.poll, provider.cancel):
+            with pytest.raises(TaskNotFound):
+                ask(task)
+
+    def test_a_cancel_reaches_the_provider(self, fake: FakeGemini, both: tuple[Provider, Shelf]) -> None:
+        task = self.submitted(both[0])
+
+        both[0].cancel(task)
+
+        assert fake.cancelled == [task.task_id]
+
+
+CASES = [TestGemini]
+"""For the test that none of them says anything it should not."""
