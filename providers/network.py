@@ -283,3 +283,11 @@ def prompt_of(request: Request, provider: str) -> str:
     if not words:
         raise InvalidRequest(f"The provider {provider!r} needs a prompt for this operation.", field="prompt")
     return words
+
+
+def number(value: str) -> int | float | str:
+    """Return an option as the number it spells, for providers that take no text in its place."""
+    try:
+        return float(value) if "." in value else int(value)
+    except ValueError:
+        return value

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from tests.fakes.server import B64, HANG, HTML, KEY, LIMITED, Answer, FakeServer, Seen
+from tests.fakes.server import B64, HANG, HTML, KEY, LIMITED, PICTURE, Answer, FakeServer, Seen
 
 
 def _router(code: int, *, status: int | None = None, message: str = "some words", **metadata: Any) -> Answer:
@@ -159,3 +159,53 @@ class FakeAzureOpenAI(FakeServer):
         safe = {"violence": {"filtered": False, "severity": "safe"}}
         data = [{"b64_json": B64, "content_filter_results": safe, "prompt_filter_results": safe}]
         return Answer(200, {"created": 1700000000, "data": data}) if scenario == "ok" else self.ERRORS[scenario]
+
+
+class FakeHuggingFace(FakeServer):
+    """Hugging Face's router, and at `/endpoint` an endpoint of one's own."""
+
+    MODELS = frozenset({"black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-Kontext-dev"})
+    ERRORS: ClassVar[dict[str, Answer]] = {
+        **LIMITED,
+        "400": Answer(400, {"error": "some words"}),
+        "400 model": Answer(400, {"error": "Model x/y is not supported by provider hf-inference"}),
+        "401": Answer(401, {"error": f"Invalid credentials: {KEY}"}),
+        "402": Answer(402, {"error": "You have exceeded your monthly included credits; some words"}),
+        "403": Answer(403, {"error": "some words"}),
+        "404": Answer(404, {"error": "some words"}),
+        "410": Answer(410, {"error": "some words"}),
+        "413": Answer(413, b"too large"),
+        "422": Answer(422, {"error": ["some words"]}),
+        "500": Answer(500, {"error": "CUDA out of memory"}),
+        "502": Answer(502, b"<html>"),
+        "503": Answer(503, {"error": "some words"}),
+        "503 loading": Answer(503, {"error": "Model is currently loading", "estimated_time": 20.5}),
+        "504": Answer(504, b"<html>"),
+        "words": Answer(200, {"error": "some words"}),
+        "empty": Answer(200, b"", {"content-type": "image/png"}),
+        "html": HTML,
+        "cut": Answer(200, PICTURE, {"content-type": "image/png"}, cut=40),
+        "hang": HANG,
+    }  # fmt: skip
+    CHARGED = frozenset({"ok", "hang", "cut", "504"})
+
+    def route(self, seen: Seen) -> Answer:
+        if not self.authorised(seen):
+            return self.ERRORS["401"]
+        found = re.fullmatch(r"/endpoint|/hf-inference/models/(.+)", seen.path)
+        self.demand(seen.method == "POST" and found, "no such path")
+        assert found is not None
+        if found[1] is not None and found[1] not in self.MODELS:
+            return self.ERRORS["404"]
+        self.demand(seen.headers["accept"] == "image/png", "accept")
+        body = seen.json
+        self.demand(set(body) == {"inputs", "parameters"} and body["inputs"], "inputs and parameters")
+        self.demand("prompt" not in body["parameters"] or body["parameters"]["prompt"], "an empty prompt")
+        for name in ("num_inference_steps", "seed", "width", "height"):
+            self.demand(isinstance(body["parameters"].get(name, 0), int), f"{name} is a number")
+        scenario = self.scenario()
+        if scenario in self.CHARGED:
+            self.charge()
+        if isinstance(scenario, Answer):
+            return scenario
+        return Answer(200, PICTURE, {"content-type": "image/png"}) if scenario == "ok" else self.ERRORS[scenario]

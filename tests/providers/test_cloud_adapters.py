@@ -24,8 +24,9 @@ from providers import (
     Transient,
 )
 from providers.azure_openai import AzureOpenAIProvider
+from providers.hugging_face import HuggingFaceProvider
 from providers.openrouter import OpenRouterProvider
-from tests.fakes.cloud_vendors import FakeAzureOpenAI, FakeOpenRouter
+from tests.fakes.cloud_vendors import FakeAzureOpenAI, FakeHuggingFace, FakeOpenRouter
 from tests.fakes.server import FakeServer
 from tests.providers.network import Shelf, tools_for, wish
 from tests.providers.tabled import HINTS, Row, TabledContract
@@ -122,5 +123,42 @@ class TestAzureOpenAI(TabledContract):
         assert "api-key" not in fake.seen[0].headers
 
 
-CASES = [TestOpenRouter, TestAzureOpenAI]
+class TestHuggingFace(TabledContract):
+    adapter, fake_type, path = HuggingFaceProvider, FakeHuggingFace, "/hf-inference/models"
+    operation = Operation.EDIT_IMAGE
+    rows: ClassVar[list[Row]] = [
+        *HINTS,
+        ("400", InvalidRequest, {}),
+        ("400 model", ModelGone, {}),
+        ("401", AuthFailed, {}),
+        ("402", OutOfCredit, {}),
+        ("403", AuthFailed, {}),
+        ("404", ModelGone, {}),
+        ("410", ModelGone, {}),
+        ("413", InvalidRequest, {}),
+        ("422", InvalidRequest, {}),
+        ("500", Transient, {}),
+        ("502", OutcomeUnknown, {}),
+        ("503", Transient, {"charged": "no"}),
+        ("503 loading", RateLimited, {"retry_after": timedelta(seconds=20.5), "charged": "no"}),
+        ("504", OutcomeUnknown, {"charged": "maybe"}),
+        ("words", BadResult, {}),
+        ("empty", BadResult, {}),
+        ("html", BadResult, {}),
+    ]
+
+    def test_an_endpoint_of_ones_own_is_called_at_its_own_address(self, fake: FakeServer) -> None:
+        with tools_for(fake, "hugging-face", "/endpoint", pace=1) as (tools, shelf):
+            HuggingFaceProvider(tools).submit(wish(Operation.EDIT_IMAGE, options={"seed": "7"}))
+
+        assert [seen.path for seen in fake.seen] == ["/endpoint"]
+        assert len(shelf.kept) == 1
+
+    def test_p1_no_result_comes_from_a_cache(self, fake: FakeServer, provider: Provider) -> None:
+        provider.submit(wish(Operation.GENERATE_IMAGE))
+
+        assert fake.seen[0].headers["x-use-cache"] == "false"
+
+
+CASES = [TestOpenRouter, TestAzureOpenAI, TestHuggingFace]
 """For the test that none of them says anything it should not."""

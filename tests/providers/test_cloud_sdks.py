@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import openrouter
 import pytest
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
 from openai import AzureOpenAI, BadRequestError
 from openrouter.errors import ForbiddenResponseError
 
 from providers import Operation
 from providers.azure_openai import VERSION, AzureOpenAIProvider
+from providers.hugging_face import HuggingFaceProvider
 from providers.network import data_uri
 from providers.openrouter import OpenRouterProvider
-from tests.fakes.cloud_vendors import FakeAzureOpenAI, FakeOpenRouter
+from tests.fakes.cloud_vendors import FakeAzureOpenAI, FakeHuggingFace, FakeOpenRouter
 from tests.fakes.server import B64, KEY
 from tests.providers.network import PROMPT, UPLOAD, tools_for, wish
 from tests.providers.test_sdks import multipart
@@ -87,3 +90,32 @@ class TestAzureOpenAI:
                 sdk.images.generate(prompt=PROMPT, model="gpt-image-1.5")
 
         assert caught.value.code == "contentFilter"
+
+
+class TestHuggingFace:
+    def test_a_picture_and_an_edit(self) -> None:
+        with FakeHuggingFace() as fake, tools_for(fake, "hugging-face", "/hf-inference/models", pace=1) as (tools, _):
+            base = f"{fake.url}/hf-inference/models/black-forest-labs"
+            with InferenceClient(provider="hf-inference", api_key=KEY) as sdk:
+                made = sdk.text_to_image(PROMPT, model=f"{base}/FLUX.1-schnell", num_inference_steps=4)
+                sdk.image_to_image(UPLOAD, prompt=PROMPT, model=f"{base}/FLUX.1-Kontext-dev", guidance_scale=2.5)
+            provider = HuggingFaceProvider(tools)
+            provider.submit(wish(Operation.GENERATE_IMAGE, options={"num_inference_steps": "4"}))
+            provider.submit(wish(Operation.EDIT_IMAGE, options={"guidance_scale": "2.5"}))
+
+        picture, edit, our_picture, our_edit = fake.seen
+        assert made.size == (8, 6)
+        for ours, theirs in ((our_picture, picture), (our_edit, edit)):
+            assert (ours.path, ours.json) == (theirs.path, theirs.json)
+            assert [ours.headers[name] for name in ("authorization", "accept", "content-type")] == [
+                theirs.headers[name] for name in ("authorization", "accept", "content-type")
+            ]
+        assert fake.wrong == []
+
+    def test_the_sdk_understands_the_fakes_errors(self) -> None:
+        with FakeHuggingFace() as fake, InferenceClient(provider="hf-inference", api_key=KEY) as sdk:
+            fake.next("402")
+            with pytest.raises(HfHubHTTPError) as caught:
+                sdk.text_to_image(PROMPT, model=f"{fake.url}/hf-inference/models/black-forest-labs/FLUX.1-schnell")
+
+        assert caught.value.response.status_code == 402
