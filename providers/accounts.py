@@ -12,6 +12,9 @@ from pydantic import SecretStr
 MAIN: Final = "main"
 """The name of a provider's only credential."""
 
+KEYLESS: Final = frozenset({"automatic1111", "comfyui"})
+"""Providers that are servers of one's own and ask for no key; an address is enough."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
@@ -20,7 +23,7 @@ class Account:
 
     Attributes:
         credential: The name under which tasks remember it.
-        key: The secret itself; it prints as asterisks.
+        key: The secret itself; it prints as asterisks. Empty for a server of one's own that asks for none.
         base_url: Where to call instead of the adapter's default: a region, a proxy, a server of one's own. What the
             operator names here is trusted; what a provider's answer names is not.
         model: Which model to ask for instead of the adapter's default.

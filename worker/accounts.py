@@ -1,7 +1,7 @@
 """
 The accounts at providers, read once when a worker starts.
 
-    DAYFLY_PROVIDER_<NAME>_KEY      the credential; the name in capitals, with _ for -
+    DAYFLY_PROVIDER_<NAME>_KEY      the credential; the name in capitals, with _ for -; servers of one's own need none
     DAYFLY_PROVIDER_<NAME>_URL      where to call instead of the adapter's default: a region, a server of one's own
     DAYFLY_PROVIDER_<NAME>_MODEL    which model to ask for instead of the adapter's default
     DAYFLY_PROVIDER_<NAME>_REGION   where what is sent there is processed, as the operator knows it
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from providers import Account, Capabilities
+from providers.accounts import KEYLESS
 from worker.errors import SettingProblem, SettingsError
 
 PREFIX: Final = "DAYFLY_PROVIDER_"
@@ -64,14 +65,14 @@ def read_accounts(names: Iterable[str], environ: Mapping[str, str]) -> dict[str,
         if problem is not None:
             problems.append(SettingProblem(setting, *problem))
     for name, values in given.items():
-        if "KEY" not in values:
+        if "KEY" not in values and name not in KEYLESS:
             setting = f"{PREFIX}{name.upper().replace('-', '_')}_KEY"
             problems.append(SettingProblem(setting, "is not set, and another setting of the provider is", "the key"))
     if problems:
         raise SettingsError(problems)
     return {
         name: Account(
-            key=SecretStr(values["KEY"]),
+            key=SecretStr(values.get("KEY", "")),
             base_url=values.get("URL"),
             model=values.get("MODEL"),
             region=values.get("REGION"),

@@ -113,8 +113,9 @@ class ProviderContract:
             assert answer.next_poll >= provider.capabilities.min_poll
             return
         for result in answer.results:
-            # A result that was paid for must not die with the process that holds it.
-            assert isinstance(result, SealedResult if provider.capabilities.charges else InMemory)
+            # A result that was paid for, or came from elsewhere, must not die with the process that holds it.
+            able = provider.capabilities
+            assert isinstance(result, SealedResult if able.charges or able.network else InMemory)
             if isinstance(result, InMemory):
                 os.close(result.fd)
 

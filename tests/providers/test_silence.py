@@ -21,6 +21,7 @@ from tests.providers import test_luma as luma
 from tests.providers import test_runway as runway
 from tests.providers import test_cloud_adapters as cloud
 from tests.providers import test_google_adapters as google
+from tests.providers import test_self_hosted_adapters as self_hosted
 from tests.providers import test_sync_adapters as sync
 from tests.providers import test_task_adapters as tasks
 from tests.providers.network import PROMPT, UPLOAD, tools_for, wish
@@ -37,6 +38,15 @@ FILMS = [
 CASES = [*sync.TABLE, tasks.TestReplicate, tasks.TestBfl, tasks.TestFal, *FILMS]
 CASES = [*sync.TABLE, tasks.TestReplicate, tasks.TestBfl, tasks.TestFal, *cloud.CASES]
 CASES = [*sync.TABLE, tasks.TestReplicate, tasks.TestBfl, tasks.TestFal, *cloud.CASES, *google.CASES]
+CASES = [
+    *sync.TABLE,
+    tasks.TestReplicate,
+    tasks.TestBfl,
+    tasks.TestFal,
+    *cloud.CASES,
+    *google.CASES,
+    *self_hosted.CASES,
+]
 BACKGROUND = "#c0ffee"
 MARKS = (KEY, PROMPT, "prompt-canary", "upload-canary", BACKGROUND[1:], "signature=abc", "a prompt the generator wrote")
 

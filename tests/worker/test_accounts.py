@@ -48,3 +48,10 @@ def test_a_wrong_one_is_named_and_not_quoted(setting: str, value: str, sentence:
 
     assert sentence in str(caught.value)
     assert "canary" not in str(caught.value)
+
+
+def test_a_server_of_ones_own_needs_no_key() -> None:
+    accounts = read_accounts(("automatic1111",), {"DAYFLY_PROVIDER_AUTOMATIC1111_URL": "http://10.0.0.8:7860"})
+
+    assert accounts["automatic1111"].key.get_secret_value() == ""
+    assert hosts_of(accounts) == {"10.0.0.8"}
