@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -11,19 +12,26 @@ from providers import (
     Account,
     AuthFailed,
     BadResult,
+    Cancelled,
+    ErasureOutcome,
     InvalidRequest,
     ModelGone,
     Operation,
+    Pending,
     Provider,
     ProviderTools,
     Request,
+    Task,
     Transient,
 )
 from providers.automatic1111 import Automatic1111Provider
-from tests.fakes.self_hosted import FakeAutomatic1111
+from providers.comfyui import ComfyUIProvider
+from providers.media import media_type_of
+from tests.fakes.self_hosted import FakeAutomatic1111, FakeComfyUI
 from tests.fakes.server import PICTURE, FakeServer
-from tests.providers.network import NetworkContract, Shelf, tools_for, wish
+from tests.providers.network import UPLOAD, NetworkContract, Shelf, tools_for, wish
 from tests.providers.tabled import HINTS, Row, TabledContract
+from tests.providers.test_task_adapters import TaskContract
 
 
 class SelfHostedContract(NetworkContract):
@@ -40,17 +48,6 @@ class SelfHostedContract(NetworkContract):
                 self.adapter(tools).submit(wish)
 
         assert (caught.value.retryable, caught.value.charged) == (True, "no")
-
-    def test_p7_an_answer_that_breaks_off_has_probably_been_charged(
-        self, fake: FakeServer, both: tuple[Provider, Shelf], wish: Request
-    ) -> None:
-        """It has not, here."""
-        fake.next("cut")
-
-        with pytest.raises(Transient, match="broke off"):
-            both[0].submit(wish)
-
-        assert both[1].kept == {}
 
     def test_without_a_credential_nothing_is_sent(self, fake: FakeServer, wish: Request) -> None:
         with pytest.raises(AuthFailed, match=r"set DAYFLY_PROVIDER_[A-Z0-9]+_URL"):
@@ -90,6 +87,17 @@ class TestAutomatic1111(SelfHostedContract, TabledContract):
         ("html", BadResult, {}),
     ]
 
+    def test_p7_an_answer_that_breaks_off_has_probably_been_charged(
+        self, fake: FakeServer, both: tuple[Provider, Shelf], wish: Request
+    ) -> None:
+        """It has not, here."""
+        fake.next("cut")
+
+        with pytest.raises(Transient, match="broke off"):
+            both[0].submit(wish)
+
+        assert both[1].kept == {}
+
     def test_the_operators_checkpoint_and_the_size_of_the_upload_are_kept(self, fake: FakeServer) -> None:
         account = Account(key=SecretStr(""), base_url=fake.url, model="sd_xl_base_1.0.safetensors [31e35c80fc]")
         with tools_for(fake, "automatic1111", pace=1) as (tools, shelf):
@@ -102,5 +110,112 @@ class TestAutomatic1111(SelfHostedContract, TabledContract):
         assert list(shelf.kept.values()) == [("image/png", PICTURE)], "the mask of an extension is no result"
 
 
-CASES: list[Any] = [TestAutomatic1111]
+class TestComfyUI(SelfHostedContract, TaskContract):
+    adapter, fake_type = ComfyUIProvider, FakeComfyUI
+    submits: ClassVar[list[Row]] = [
+        *HINTS,
+        ("401", AuthFailed, {}),
+        ("403", AuthFailed, {}),
+        ("413", InvalidRequest, {"field": "input"}),
+        ("checkpoint", ModelGone, {}),
+        ("image", InvalidRequest, {"field": "input"}),
+        ("sampler", InvalidRequest, {"field": None}),
+        ("no outputs", InvalidRequest, {}),
+        ("500", Transient, {}),
+        ("502", Transient, {"charged": "no"}),
+    ]
+    polls: ClassVar[list[Row]] = [
+        ("error", BadResult, {"charged": "no"}),
+        ("memory", Transient, {}),
+        ("interrupted", Cancelled, {"charged": "no"}),
+        ("dreaming", BadResult, {}),
+        ("empty", BadResult, {}),
+        ("text", BadResult, {}),
+    ]
+
+    def test_p7_a_call_that_hangs_after_it_was_accepted_is_of_unknown_outcome(
+        self, fake: FakeServer, wish: Request
+    ) -> None:
+        """A repeated attempt finds the task of the first."""
+        with tools_for(fake, "comfyui", pace=0.01) as (tools, _):
+            fake.next("hang")
+            with pytest.raises(Transient):
+                ComfyUIProvider(tools).submit(wish)
+        with tools_for(fake, "comfyui", pace=1) as (tools, shelf):
+            fake.next("ok")
+            provider = ComfyUIProvider(tools)
+            answer = provider.submit(wish)
+            assert isinstance(answer, Pending)
+            self.finished_with(provider, answer.task)
+
+        assert fake.charges == 1
+        assert len(shelf.kept) == 1
+
+    def finished_with(self, provider: Provider, task: Task) -> None:
+        assert isinstance(provider.poll(task), Pending)
+        self.finished(provider, task)
+
+    def test_p1_nothing_of_upload_and_result_is_left_on_the_server(
+        self, fake: FakeComfyUI, both: tuple[Provider, Shelf]
+    ) -> None:
+        provider, shelf = both
+        task = self.submitted(provider)
+        assert fake.files["temp", f"{task.task_id}.png"] == UPLOAD
+        self.finished_with(provider, task)
+
+        assert provider.erase(task).outcome is ErasureOutcome.ERASED
+        assert provider.erase(task).outcome is ErasureOutcome.ERASED, "it is idempotent"
+
+        assert len(fake.files) == 2
+        assert {(kind, media_type_of(content)) for (kind, _), content in fake.files.items()} == {("temp", "image/png")}
+        assert all(len(content) < 100 for content in fake.files.values())
+        assert fake.tasks == {}, "the record holds the prompt"
+        assert list(shelf.kept.values()) == [("image/png", PICTURE)]
+
+    def test_p1_a_refused_task_leaves_no_upload(self, fake: FakeComfyUI, provider: Provider) -> None:
+        fake.next("checkpoint")
+        with pytest.raises(ModelGone):
+            self.submitted(provider)
+
+        assert all(len(content) < 100 for content in fake.files.values())
+
+    def test_a_task_that_never_began_is_erased_as_well(self, fake: FakeComfyUI, provider: Provider) -> None:
+        task = self.submitted(provider)
+        provider.cancel(task)
+        del fake.tasks[task.task_id]
+
+        assert provider.erase(task).outcome is ErasureOutcome.ERASED
+        assert all(len(content) < 100 for content in fake.files.values())
+
+    def test_an_older_version_gives_ids_of_its_own_and_only_forgets_what_waits(
+        self, fake: FakeComfyUI, provider: Provider
+    ) -> None:
+        fake.takes_ids = fake.has_jobs = False
+        task = self.submitted(provider)
+        provider.cancel(task)
+        self.finished_with(provider, task)
+        provider.erase(task)
+
+        assert task.task_id.startswith("00000000-")
+        assert fake.cancelled == [task.task_id]
+        assert "/interrupt" not in {seen.path for seen in fake.seen}
+        assert all(len(content) < 100 for content in fake.files.values())
+
+    def test_every_declared_operation_satisfies_the_servers_source(self, fake: FakeComfyUI) -> None:
+        for charges, operation in enumerate(sorted(self.adapter.capabilities.operations), 1):
+            with tools_for(fake, "comfyui", pace=1) as (tools, _):
+                asked = replace(wish(operation, options={"seed": "7", "cfg": "5.5"}), idempotency_key=f"{operation}")
+                ComfyUIProvider(tools).submit(asked)
+
+            assert fake.wrong == [], operation
+            assert fake.charges == charges
+
+    def test_a_server_without_a_checkpoint_is_of_no_use(self, fake: FakeComfyUI, provider: Provider) -> None:
+        fake.checkpoints = []
+
+        with pytest.raises(InvalidRequest, match="no checkpoint"):
+            self.submitted(provider)
+
+
+CASES: list[Any] = [TestAutomatic1111, TestComfyUI]
 """For the test that none of them says anything it should not."""

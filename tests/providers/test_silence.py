@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,7 +56,8 @@ def provoke(fake: FakeServer, provider: Provider, request: Request, scenario: st
     """Let one scenario happen, to its end, and give what was raised."""
     fake.next(scenario)
     try:
-        answer: Any = provider.submit(request)
+        # Another key each time: who recognises a repetition would answer with the task of the first.
+        answer: Any = provider.submit(replace(request, idempotency_key=str(len(fake.seen))))
         while isinstance(answer, Pending):
             answer = provider.poll(answer.task)
         assert isinstance(answer, Done)
