@@ -20,7 +20,7 @@ from providers.capabilities import Operation
 from providers.errors import InvalidRequest, ModelGone
 
 # A model's name becomes part of an address.
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*(:[0-9a-f]{64})?")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*(:([0-9a-f]{64}|[0-9]{1,3}))?")
 
 
 class Model(BaseModel):

@@ -71,6 +71,10 @@ class NetworkProvider(Provider):
     def _headers(self, key: str) -> dict[str, str]:
         """Return the headers that show the credential."""
 
+    def _shown(self, call: Call, key: str) -> dict[str, str]:
+        """Return the headers that show the credential with *call*, for providers that want the call itself signed."""
+        return self._headers(key)
+
     @abstractmethod
     def _failure(self, problem: Problem) -> ProviderError:
         """Return what an answer that is no success means."""
@@ -142,7 +146,7 @@ class NetworkProvider(Provider):
             self.sink  # noqa: B018  what could not be kept is not bought
         account = self.account
         url = call.url if "://" in call.url else (base_url or self.base_url).rstrip("/") + call.url
-        headers = {**self._headers(account.key.get_secret_value()), **call.headers}
+        headers = {**self._shown(replace(call, url=url), account.key.get_secret_value()), **call.headers}
         hosts = AllowedHosts(self.credential_hosts, self._operators)
         with self.transport.call(replace(call, url=url, headers=headers), hosts) as reply:
             if not 200 <= reply.status < 300:

@@ -33,9 +33,10 @@ from providers.replies import Reply, seal
 
 MiB: Final = 1 << 20
 
-# These print addresses at level info and headers, credentials among them, at level debug.
+# These print addresses at level info and headers, credentials among them, at level debug. The last one prints what it
+# signs, in which a session's token stands.
 _TALKATIVE: Final = ("httpx", "httpcore", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy",
-    "hpack", "hpack.hpack", "hpack.table")  # fmt: skip
+    "hpack", "hpack.hpack", "hpack.table", "botocore.auth")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class Call:
         headers: What the adapter sends, the credential among it.
         json: A body as JSON, or
         form: the text fields, and
-        files: the files of a multipart body: (field, (file name, content, media type)).
+        files: the files of a multipart body: (field, (file name, content, media type)), or
+        content: the body as it is, for calls whose very bytes are signed.
     """
 
     method: str
@@ -90,6 +92,7 @@ class Call:
     json: Any = None
     form: Mapping[str, str] = field(default_factory=dict)
     files: tuple[tuple[str, tuple[str, bytes, str]], ...] = ()
+    content: bytes | None = None
 
 
 @cache
@@ -247,6 +250,7 @@ class Transport:
                 json=call.json,
                 data=dict(call.form) if call.form else None,
                 files=list(call.files) if call.files else None,
+                content=call.content,
                 timeout=timeout,
                 extensions={"trace": trace},
             )

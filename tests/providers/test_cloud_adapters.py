@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -24,10 +25,13 @@ from providers import (
     Transient,
 )
 from providers.azure_openai import AzureOpenAIProvider
+from providers.bedrock import BedrockProvider, signature
 from providers.hugging_face import HuggingFaceProvider
 from providers.openrouter import OpenRouterProvider
+from providers.transport import WORK, Call
+from tests.fakes.bedrock import ACCESS_KEY, SECRET, TOKEN, FakeBedrock
 from tests.fakes.cloud_vendors import FakeAzureOpenAI, FakeHuggingFace, FakeOpenRouter
-from tests.fakes.server import FakeServer
+from tests.fakes.server import PICTURE, FakeServer
 from tests.providers.network import Shelf, tools_for, wish
 from tests.providers.tabled import HINTS, Row, TabledContract
 
@@ -160,5 +164,86 @@ class TestHuggingFace(TabledContract):
         assert fake.seen[0].headers["x-use-cache"] == "false"
 
 
-CASES = [TestOpenRouter, TestAzureOpenAI, TestHuggingFace]
+class TestBedrock(TabledContract):
+    adapter, fake_type = BedrockProvider, FakeBedrock
+    operation = Operation.EDIT_IMAGE
+    rows: ClassVar[list[Row]] = [
+        *HINTS,
+        ("throttled", RateLimited, {}),
+        ("quota", RateLimited, {}),
+        ("not ready", Transient, {"charged": "no"}),
+        ("model error", Transient, {}),
+        ("timeout", Transient, {}),
+        ("denied", AuthFailed, {}),
+        ("signature", AuthFailed, {}),
+        ("unknown", AuthFailed, {}),
+        ("model", ModelGone, {}),
+        ("model id", ModelGone, {}),
+        ("validation", InvalidRequest, {}),
+        ("filters", ContentRefused, {"stage": "input", "charged": "no"}),
+        ("only a type", RateLimited, {}),
+        ("500", Transient, {}),
+        ("502", OutcomeUnknown, {}),
+        ("503", Transient, {}),
+        ("504", OutcomeUnknown, {"charged": "maybe"}),
+        ("prompt", ContentRefused, {"stage": "input", "charged": "no"}),
+        ("input image", ContentRefused, {"stage": "input"}),
+        ("output image", ContentRefused, {"stage": "output", "charged": "maybe"}),
+        ("output image sent", ContentRefused, {"stage": "output"}),
+        ("inference", BadResult, {"max_retries": 1}),
+        ("error", ContentRefused, {"stage": "output"}),
+        ("no picture", BadResult, {}),
+        ("html", BadResult, {}),
+    ]
+    signing = f"{ACCESS_KEY}:{SECRET}:{TOKEN}"
+
+    def test_an_access_key_signs_the_very_bytes_that_are_sent(self, fake: FakeServer) -> None:
+        with tools_for(fake, "bedrock", key=self.signing, pace=1) as (tools, shelf):
+            BedrockProvider(tools).submit(wish(Operation.EDIT_IMAGE))
+
+        assert len(shelf.kept) == 1, "the fake has checked the signature"
+        assert SECRET not in str(fake.seen[0].headers)
+
+    def test_p1_signing_says_nothing(self, fake: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG)
+        with tools_for(fake, "bedrock", key=self.signing, pace=1) as (tools, _):
+            BedrockProvider(tools).submit(wish(Operation.EDIT_IMAGE))
+
+        assert TOKEN not in caplog.text
+        assert SECRET not in caplog.text
+
+    def test_a_wrong_secret_is_refused(self, fake: FakeServer) -> None:
+        with (
+            tools_for(fake, "bedrock", key=self.signing.replace("canary+", "other+"), pace=1) as (tools, _),
+            pytest.raises(AuthFailed) as caught,
+        ):
+            BedrockProvider(tools).submit(wish(Operation.EDIT_IMAGE))
+
+        assert "canary" not in str(caught.value)
+
+    def test_the_region_is_the_addresss(self) -> None:
+        call = Call("POST", "https://bedrock-runtime.eu-central-1.amazonaws.com/model/m/invoke", WORK, content=b"{}")
+
+        assert "/eu-central-1/bedrock/" in signature(call, ACCESS_KEY, SECRET, None)["authorization"]
+
+    def test_of_several_pictures_those_that_were_made_are_kept(
+        self, fake: FakeServer, both: tuple[Provider, Shelf]
+    ) -> None:
+        fake.next("partial")
+
+        both[0].submit(wish(Operation.EDIT_IMAGE))
+
+        assert list(both[1].kept.values()) == [("image/png", PICTURE)]
+
+    def test_each_model_gets_the_fields_it_knows(self, fake: FakeServer, provider: Provider) -> None:
+        for model, options in [
+            ("us.stability.stable-image-search-replace-v1:0", {"search_prompt": "the table", "seed": "7"}),
+            ("stability.sd3-5-large-v1:0", {"strength": "0.8"}),
+        ]:
+            provider.submit(wish(Operation.EDIT_IMAGE, options={"model": model, **options}))
+
+        assert [seen.json.get("strength") for seen in fake.seen] == [None, 0.8]
+
+
+CASES = [TestOpenRouter, TestAzureOpenAI, TestHuggingFace, TestBedrock]
 """For the test that none of them says anything it should not."""

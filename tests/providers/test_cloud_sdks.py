@@ -5,6 +5,9 @@ send must be what the SDK sends.
 
 from __future__ import annotations
 
+import json
+
+import boto3
 import openrouter
 import pytest
 from huggingface_hub import InferenceClient
@@ -14,9 +17,11 @@ from openrouter.errors import ForbiddenResponseError
 
 from providers import Operation
 from providers.azure_openai import VERSION, AzureOpenAIProvider
+from providers.bedrock import BedrockProvider
 from providers.hugging_face import HuggingFaceProvider
 from providers.network import data_uri
 from providers.openrouter import OpenRouterProvider
+from tests.fakes.bedrock import ACCESS_KEY, SECRET, TOKEN, FakeBedrock
 from tests.fakes.cloud_vendors import FakeAzureOpenAI, FakeHuggingFace, FakeOpenRouter
 from tests.fakes.server import B64, KEY
 from tests.providers.network import PROMPT, UPLOAD, tools_for, wish
@@ -119,3 +124,60 @@ class TestHuggingFace:
                 sdk.text_to_image(PROMPT, model=f"{fake.url}/hf-inference/models/black-forest-labs/FLUX.1-schnell")
 
         assert caught.value.response.status_code == 402
+
+
+class TestBedrock:
+    def test_a_signed_call(self) -> None:
+        with (
+            FakeBedrock() as fake,
+            tools_for(fake, "bedrock", pace=1, key=f"{ACCESS_KEY}:{SECRET}:{TOKEN}") as (tools, _),
+        ):
+            sdk = boto3.client(
+                "bedrock-runtime",
+                region_name="us-west-2",
+                endpoint_url=fake.url,
+                aws_access_key_id=ACCESS_KEY,
+                aws_secret_access_key=SECRET,
+                aws_session_token=TOKEN,
+            )
+            answer = sdk.invoke_model(
+                modelId="stability.stable-image-core-v1:1",
+                contentType="application/json",
+                accept="application/json",
+                body=json.dumps({"output_format": "png", "seed": 7, "prompt": PROMPT}),
+            )
+            made = json.loads(answer["body"].read())
+            sdk.close()
+            BedrockProvider(tools).submit(wish(Operation.GENERATE_IMAGE, options={"seed": "7"}))
+
+        theirs, ours = fake.seen
+        assert made["images"] == [B64]
+        assert (ours.path, ours.body) == (theirs.path, theirs.body)
+        for name in ("content-type", "accept", "x-amz-security-token"):
+            assert ours.headers[name] == theirs.headers[name]
+        # The same account, region and service, and the same headers under the signature.
+        assert (
+            ours.headers["authorization"].partition("Signature")[0]
+            == theirs.headers["authorization"].partition("Signature")[0]
+        )
+        assert fake.wrong == []
+
+    def test_the_sdk_understands_the_fakes_errors(self) -> None:
+        with FakeBedrock() as fake:
+            sdk = boto3.client(
+                "bedrock-runtime",
+                region_name="us-west-2",
+                endpoint_url=fake.url,
+                aws_access_key_id=ACCESS_KEY,
+                aws_secret_access_key=SECRET,
+                aws_session_token=TOKEN,
+            )
+            fake.next("model error")
+            with pytest.raises(sdk.exceptions.ModelErrorException):
+                sdk.invoke_model(
+                    modelId="stability.stable-image-core-v1:1",
+                    contentType="application/json",
+                    accept="application/json",
+                    body=json.dumps({"prompt": PROMPT}),
+                )
+            sdk.close()
