@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from typing import Any, ClassVar
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from tests.fakes.server import B64, HANG, HTML, KEY, Answer, FakeServer, Seen
 
@@ -197,3 +202,94 @@ class FakeGemini(FakeServer):
     def _interaction(self, name: str, status: str) -> dict[str, Any]:
         when = "2026-11-24T00:00:00Z"
         return {"id": name, "object": "interaction", "status": status, "created": when, "updated": when, "steps": []}
+
+
+class FakeVertex(FakeServer):
+    """A project at Vertex: `generateContent`, and Veo's long-running predictions."""
+
+    PLACE = "/v1beta1/projects/p-1/locations/eu"
+    MODELS = FakeGemini.MODELS
+    ERRORS = CONTENTS
+    POLLS: ClassVar[dict[str, Any]] = {
+        "filtered": {"done": True, "response": {"raiMediaFilteredCount": 1, "raiMediaFilteredReasons": [
+                     "some words: violence"]}},
+        "refused": {"done": True, "error": {"code": 3, "message": "some words violate the usage guidelines"}},
+        "internal": {"done": True, "error": {"code": 13, "message": "some words"}},
+        "crowded": {"done": True, "error": {"code": 8, "message": "some words"}},
+        "bucket": {"done": True, "response": {"videos": [{"gcsUri": "gs://somebody/elses", "mimeType": "video/mp4"}]}},
+        "empty": {"done": True, "response": {}},
+        "no film": {"done": True, "response": {"videos": [{"bytesBase64Encoded": B64, "mimeType": "video/mp4"}]}},
+        "nameless": {"name": None, "done": "perhaps"},
+    }  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.public_key: Any = None
+        self.operations: dict[str, int] = {}
+        self.on_poll: list[str] = []
+        self.pending = 1
+
+    def route(self, seen: Seen) -> Answer:
+        if not self._known(seen):
+            return ERRORS["401"]
+        found = re.fullmatch(
+            rf"{self.PLACE}/publishers/google/models/([\w.-]+):(\w+)", seen.path.replace("4711", "p-1")
+        )
+        self.demand(seen.method == "POST" and found, "no such path")
+        assert found is not None
+        model, verb = found.groups()
+        if verb == "fetchPredictOperation":
+            return self._asked(seen.json["operationName"], model)
+        scenario = str(self.scenario())
+        if verb == "generateContent":
+            demand_content(self, seen.json)
+            if model not in self.MODELS:
+                return ERRORS["404"]
+            if scenario in CHARGED:
+                self.charge()
+            return candidate("STOP", PICTURE_PART) if scenario == "ok" else CONTENTS[scenario]
+        self.demand(verb == "predictLongRunning" and model.startswith("veo-"), "a model that makes films")
+        (instance,) = seen.json["instances"]
+        self.demand(instance["prompt"], "the prompt")
+        parameters = seen.json["parameters"]
+        self.demand(parameters["sampleCount"] == 1 and "storageUri" not in parameters, "one film, into no bucket")
+        self.demand(isinstance(parameters.get("durationSeconds", 8), int), "a duration is a number")
+        if scenario in CHARGED:
+            self.charge()
+        if scenario != "ok":
+            return Answer(200, {"name": "x"}) if scenario == "no name" else CONTENTS[scenario]
+        # The project is named by its number, whatever it was called by.
+        name = f"projects/4711/locations/eu/publishers/google/models/{model}/operations/op-{len(self.operations)}"
+        self.operations[name] = 0
+        return Answer(200, {"name": name})
+
+    def _asked(self, name: str, model: str) -> Answer:
+        if name not in self.operations:
+            return ERRORS["404"]
+        self.demand(f"/{model}/" in name, "an operation of that model")
+        if self.on_poll:
+            scenario = self.on_poll.pop(0)
+            return ERRORS.get(scenario) or Answer(200, {"name": name} | self.POLLS[scenario])
+        self.operations[name] += 1
+        if self.operations[name] <= self.pending:
+            return Answer(200, {"name": name})
+        videos = [{"bytesBase64Encoded": FILM64, "mimeType": "video/mp4"}]
+        return Answer(200, {"name": name, "done": True, "response": {"raiMediaFilteredCount": 0, "videos": videos}})
+
+    def _known(self, seen: Seen) -> bool:
+        if self.authorised(seen) or seen.headers.get("x-goog-api-key") == "AIza-canary":
+            return True
+        scheme, _, token = seen.headers.get("authorization", "").partition(" ")
+        if self.public_key is None or scheme != "Bearer" or token.count(".") != 2:
+            return False
+        signed, _, signature = token.rpartition(".")
+        try:
+            self.public_key.verify(_unpadded(signature), signed.encode(), PKCS1v15(), SHA256())
+        except InvalidSignature:
+            return False
+        claims = json.loads(_unpadded(signed.partition(".")[2]))
+        return "cloud-platform" in claims["scope"] and 0 < claims["exp"] - claims["iat"] <= 3600
+
+
+def _unpadded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

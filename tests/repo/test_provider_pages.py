@@ -45,7 +45,7 @@ def table() -> str:
             f"`{name}`",
             ", ".join(sorted(able.operations)) or "none: the upload itself is rendered",
             "in the call" if able.shape == "sync" else "by a task",
-            ", ".join(f"to {host}" for host in hosts(adapter)) or "no",
+            ", ".join(f"to {host}" for host in hosts(adapter)) or ("to your server" if able.network else "no"),
             "yes" if able.charges else "no",
             able.retention_note,
             erases,
