@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 
 from providers import Done, Pending, Provider, ProviderError, Request
 from tests.fakes.films import FILM
+from providers import Done, Operation, Pending, Provider, ProviderError, Request
 from tests.fakes.server import KEY, PICTURE, FakeServer
 from tests.fakes.task_vendors import FakeTasks
 from tests.providers import test_ark as ark
@@ -85,12 +86,31 @@ def test_p1_no_key_prompt_picture_or_address_is_ever_said(case: Any, caplog: pyt
                 fake.on_file = [scenario]
                 raised += provoke(fake, provider, request, "ok")
 
-    said = caplog.text + repr([(str(error), repr(error), error.__cause__) for error in raised])
-    said += generate_latest().decode()
     assert len(raised) > 5
     assert any(fake.shown in str(seen.headers) for seen in fake.seen), "the marks were there to be said"
     assert any(b"canary" in seen.body for seen in fake.seen)
     for mark in (*MARKS, fake.shown):
+    nothing_was_said(raised, caplog)
+
+
+def nothing_was_said(raised: list[BaseException], caplog: pytest.LogCaptureFixture) -> None:
+    said = caplog.text + repr([(str(error), repr(error), error.__cause__) for error in raised])
+    said += generate_latest().decode()
+    for mark in MARKS:
         assert mark not in said
     for content in (UPLOAD, PICTURE, FILM):
         assert repr(content[40:56])[2:-1] not in said
+
+
+@pytest.mark.parametrize("case", google.CASES, ids=lambda case: case.adapter.name)
+def test_p1_nor_at_any_end_of_a_film(case: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    fake = case.fake_type()
+    raised: list[BaseException] = []
+    with fake, tools_for(fake, case.adapter.name, case.path, pace=1) as (tools, _):
+        for scenario in fake.POLLS:
+            fake.on_poll = [scenario]
+            raised += provoke(fake, case.adapter(tools), wish(Operation.IMAGE_TO_VIDEO), "ok")
+
+    assert len(raised) == len(fake.POLLS)
+    nothing_was_said(raised, caplog)
