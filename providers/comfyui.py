@@ -36,7 +36,6 @@ from providers.errors import (
     InvalidRequest,
     ModelGone,
     ProviderError,
-    RateLimited,
     TaskNotFound,
     Transient,
 )
@@ -89,13 +88,12 @@ class ComfyUIProvider(SelfHostedProvider):
             try:
                 with self._reply(call) as reply:
                     name = reply.document().text("prompt_id") or name
-            except (Transient, RateLimited):
-                # It may have been accepted, and then needs the upload; the next attempt finds out.
-                raise
-            except ProviderError:
-                if image is not None:
-                    self._placed(f"{name}.png", _PIXEL)
-                raise
+            except ProviderError as error:
+                # Only the answer may have been lost, and another attempt would not know of this task.
+                if not (isinstance(error, Transient) and self._started(name)):
+                    if image is not None:
+                        self._placed(f"{name}.png", _PIXEL)
+                    raise
         return Pending(self._task(name, checkpoint), self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:

@@ -189,7 +189,7 @@ class FakeComfyUI(FakeTasks):
             self.demand(name.endswith(" [temp]"), "in the temporary directory")
             self.demand(self.files.get(("temp", name.removesuffix(" [temp]"))), "the upload is not there")
         scenario = str(self.scenario())
-        if scenario not in ("ok", "hang"):
+        if scenario not in ("ok", "lost"):
             return self.SUBMITS[scenario]
         task = seen.json["prompt_id"] if self.takes_ids else f"00000000-0000-4000-8000-{len(self.graphs):012}"
         self.demand(re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", task), "a canonical UUID")
@@ -197,7 +197,8 @@ class FakeComfyUI(FakeTasks):
         self.charge()
         self.tasks[task] = 0
         self.graphs[task] = graph
-        return HANG if scenario == "hang" else Answer(200, {"prompt_id": task, "number": 1, "node_errors": {}})
+        answer = {"prompt_id": task, "number": 1, "node_errors": {}}
+        return Answer(200, answer, cut=5 if scenario == "lost" else None)
 
     def _view(self, seen: Seen) -> Answer:
         query = {name: value[0] for name, value in parse_qs(seen.query).items()}
