@@ -56,8 +56,10 @@ class SelfHostedContract(NetworkContract):
 
     @pytest.mark.parametrize("key", ["", "user:password-canary"])
     def test_a_key_is_shown_only_where_there_is_one(self, fake: FakeServer, wish: Request, key: str) -> None:
-        with tools_for(fake, self.adapter.name, self.path, pace=1, key=key) as (tools, _):
-            self.adapter(tools).submit(wish)
+        account = Account(key=SecretStr(key), base_url=fake.url)
+        with tools_for(fake, self.adapter.name, pace=1) as (tools, shelf):
+            accounts = {self.adapter.name: account}
+            self.adapter(ProviderTools(transport=tools.transport, sink=shelf, accounts=accounts)).submit(wish)
 
         assert {seen.headers.get("authorization", "") for seen in fake.seen} == {
             "Basic dXNlcjpwYXNzd29yZC1jYW5hcnk=" if key else ""
