@@ -36,10 +36,13 @@ class Automatic1111Provider(SelfHostedProvider):
             "upscaler", "upscaling_resize",
         }
     )  # fmt: skip
+    check_path: ClassVar[str | None] = "/sdapi/v1/sd-models"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.UPSCALE}),
         shape=Shape.SYNC,
         network=True,
+        first_party=True,
         charges=False,
         retention_note="A server of your own, told to save nothing; it holds the latest picture in memory.",
         max_input_side=4096,

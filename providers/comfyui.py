@@ -62,10 +62,13 @@ class ComfyUIProvider(SelfHostedProvider):
     option_names: ClassVar[frozenset[str]] = frozenset(
         {"negative_prompt", "steps", "cfg", "denoise", "seed", "sampler_name", "scheduler", "width", "height"}
     )
+    check_path: ClassVar[str | None] = "/system_stats"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE}),
         shape=Shape.TASK,
         network=True,
+        first_party=True,
         charges=False,
         retention_note="A server of your own; pictures lie in its temporary directory until erased, or its next start.",
         max_input_side=4096,

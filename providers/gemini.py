@@ -46,6 +46,8 @@ class GeminiProvider(NetworkProvider):
     default_url: ClassVar[str] = "https://generativelanguage.googleapis.com/v1"
     credential_hosts: ClassVar[tuple[str, ...]] = ("generativelanguage.googleapis.com",)
     option_names: ClassVar[frozenset[str]] = frozenset({*google.IMAGE_OPTIONS, *_VIDEO_OPTIONS})
+    check_path: ClassVar[str | None] = "/models?pageSize=1"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset(
             {

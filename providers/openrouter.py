@@ -33,6 +33,8 @@ class OpenRouterProvider(NetworkProvider):
     default_url: ClassVar[str] = "https://openrouter.ai/api/v1"
     credential_hosts: ClassVar[tuple[str, ...]] = ("openrouter.ai",)
     option_names: ClassVar[frozenset[str]] = frozenset({"aspect_ratio", "resolution", "size", "quality", "seed"})
+    check_path: ClassVar[str | None] = "/key"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.REPLACE_BACKGROUND}),
         shape=Shape.SYNC,

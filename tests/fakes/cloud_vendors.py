@@ -59,6 +59,8 @@ class FakeOpenRouter(FakeServer):
     def route(self, seen: Seen) -> Answer:
         if not self.authorised(seen):
             return self.ERRORS["401"]
+        if (seen.method, seen.path) == ("GET", "/api/v1/key"):
+            return Answer(200, {"data": {"label": "pool", "usage": 0.5, "limit": None, "is_free_tier": False}})
         self.demand((seen.method, seen.path) == ("POST", "/api/v1/images"), "no such path")
         body = seen.json
         self.demand(set(body) <= self.FIELDS, "unknown field")

@@ -134,6 +134,8 @@ class FakeGemini(FakeServer):
             return CONTENTS["400 key"]
         self.demand("key=" not in seen.query, "the key lands in logs")
         path = seen.path.removeprefix("/v1")
+        if (seen.method, path) == ("GET", "/models"):
+            return Answer(200, {"models": [{"name": "models/gemini-3.1-flash-image"}], "nextPageToken": "x"})
         found = re.fullmatch(r"/models/([\w.-]+):generateContent", path)
         if found is not None:
             return self._content(seen, found[1])

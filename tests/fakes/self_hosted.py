@@ -50,6 +50,8 @@ class FakeAutomatic1111(FakeServer):
     def route(self, seen: Seen) -> Answer:
         if not self.authorised(seen) and seen.headers.get("authorization", "") not in ("", self.basic):
             return self.ERRORS["401"]
+        if (seen.method, seen.path) == ("GET", "/sdapi/v1/sd-models"):
+            return Answer(200, [{"title": "sd_xl_base_1.0.safetensors [31e35c80fc]", "model_name": "sd_xl_base_1.0"}])
         self.demand(seen.method == "POST", "POST only")
         body = seen.json
         match seen.path:
@@ -150,6 +152,8 @@ class FakeComfyUI(FakeTasks):
         if not self.authorised(seen) and seen.headers.get("authorization", "") not in ("", FakeAutomatic1111.basic):
             return self.SUBMITS["401"]
         match seen.path.split("/")[1:]:
+            case ["system_stats"]:
+                return Answer(200, {"system": {"os": "linux", "comfyui_version": "0.9"}, "devices": []})
             case ["models", "checkpoints"]:
                 return Answer(200, self.checkpoints)
             case ["upload", "image"]:
