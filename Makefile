@@ -87,8 +87,10 @@ UV_COMPILE_GROUP := $(BIN)/uv pip compile $(UV_FLAGS)
 lock:
 	test -x $(BIN)/python || "$(PYTHON)" -m venv "$(VENV)"
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(UV_COMPILE) --extra embedded --extra local --extra s3 --extra kms --extra webhooks --extra bedrock --extra vertex --group dev -o requirements/dev.lock $(ARGS)
-	$(UV_COMPILE) --extra local --extra s3 --extra kms --extra webhooks --extra bedrock --extra vertex -c requirements/dev.lock -o requirements/runtime.lock $(ARGS)
+	$(UV_COMPILE) --extra embedded --extra local --extra heic --extra s3 --extra kms --extra webhooks --extra bedrock --extra vertex \
+	  --group dev -o requirements/dev.lock $(ARGS)
+	$(UV_COMPILE) --extra local --extra s3 --extra kms --extra webhooks --extra bedrock --extra vertex \
+	  -c requirements/dev.lock -o requirements/runtime.lock $(ARGS)
 	$(UV_COMPILE_GROUP) --group build -c requirements/dev.lock -o requirements/build.lock $(ARGS)
 
 clean:

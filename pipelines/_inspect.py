@@ -23,7 +23,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"MM\x00*", "tiff"),
     (b"II+\x00", "tiff"),
     (b"MM\x00+", "tiff"),
-    (b"BM", "BMP"),
+    (b"BM", "bmp"),
     (b"8BPS", "Photoshop"),
     (b"%PDF", "PDF"),
     (b"%!PS", "PostScript"),
@@ -35,7 +35,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 )
 _ISO_BRANDS = {b"avif": "avif", b"avis": "avif", b"crx ": "camera raw"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_DECODED = frozenset({"jpeg", "png", "gif", "tiff", "webp", "avif"})
+_DECODED = frozenset({"jpeg", "png", "gif", "tiff", "webp", *decode.BY_PILLOW})
 # Bits of one sample by libvips' band format.
 _BITS = {"uchar": 8, "char": 8, "ushort": 16, "short": 16, "uint": 32, "int": 32, "float": 32, "double": 64}
 _MAX_BANDS = 5
@@ -82,7 +82,9 @@ def name_format(data: decode.Data) -> str | None:
         for brand, name in _ISO_BRANDS.items():
             if brand in brands:
                 return name
-        return "HEIC" if brands & _HEIF_BRANDS else "video"
+        if brands & _HEIF_BRANDS:
+            return "heic" if decode.heic_is_read() else "HEIC"
+        return "video"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<svg", b"<?xml", b"<!doctype svg")):
         return "SVG"
@@ -109,7 +111,9 @@ def inspect(data: decode.Data, bounds: Bounds) -> Facts:
         if scans > bounds.scans:
             raise Refusal(RefusalCode.TOO_MANY_SCANS, limit=bounds.scans)
 
-    facts = _avif_facts(data, bounds) if kind == "avif" else _vips_facts(data, kind, scans, bounds)
+    facts = _pillow_facts(data, kind, bounds) if kind in decode.BY_PILLOW else _vips_facts(data, kind, scans, bounds)
+    if min(facts.width, facts.height) < 1:
+        raise decode.broken(data, kind)
     _check_size(facts.width, facts.height, bounds)
     if facts.frames > bounds.frames:
         raise Refusal(RefusalCode.TOO_MANY_FRAMES, actual=facts.frames, limit=bounds.frames)
@@ -143,20 +147,20 @@ def _vips_facts(data: decode.Data, kind: str, scans: int, bounds: Bounds) -> Fac
     )
 
 
-def _avif_facts(data: decode.Data, bounds: Bounds) -> Facts:
-    with decode.decoding(data, "avif"):
-        image = decode.open_avif(data)
+def _pillow_facts(data: decode.Data, kind: str, bounds: Bounds) -> Facts:
+    with decode.decoding(data, kind):
+        image = decode.open_by_pillow(data, kind)
     profile = image.info.get("icc_profile") or b""
     if len(profile) > bounds.profile_bytes:
         raise Refusal(RefusalCode.PROFILE_TOO_LARGE, actual=len(profile), limit=bounds.profile_bytes)
     return Facts(
-        format="avif",
+        format=kind,
         width=image.width,
         height=image.height,
         frames=int(getattr(image, "n_frames", 1)),
         bands=len(image.getbands()),
         bits=8,
-        has_alpha=image.mode == "RGBA",
+        has_alpha=image.has_transparency_data,
         has_profile=bool(profile),
         orientation=_orientation(image.getexif().get(0x0112, 1)),
         scans=1,

@@ -23,8 +23,8 @@ Millionths = Annotated[int, Field(ge=0, le=1_000_000)]
 Index = Annotated[int, Field(ge=0, le=63)]
 # The kinds of file that are known and not read, as a sentence names them.
 FileKind = Literal[
-    "BMP", "Photoshop", "PDF", "PostScript", "icon", "JPEG XL", "JPEG 2000", "ZIP", "camera raw", "HEIC", "video",
-    "SVG", "multi-channel",
+    "Photoshop", "PDF", "PostScript", "icon", "JPEG XL", "JPEG 2000", "ZIP", "camera raw", "HEIC", "video", "SVG",
+    "multi-channel",
 ]  # fmt: skip
 
 

@@ -6,14 +6,19 @@ from pipelines._outcomes import RefusalCode
 from pipelines.errors import Refused
 
 _MIB = 1 << 20
-_READ = "JPEG, PNG, WebP, AVIF, GIF or TIFF"
+_READ = "JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP"
+# Shown to a site's user, but also all that its operator ever sees of the matter.
+_HEIC = (
+    f"This file is an HEIC file, which this site does not read; please use {_READ}."
+    " (For its operator: the extra dayfly[heic] reads HEIC; the wheel it installs is under the GPL.)"
+)
 
 
 def refused(
     code: RefusalCode, *, actual: int | None = None, limit: int | None = None, what: str | None = None
 ) -> Refused:
     """Return the refusal with its sentence; numbers that are not known are left out of it."""
-    return Refused(code, _sentence(code, actual, limit, what))
+    return Refused(code, _sentence(code, actual, limit, what), actual=actual, limit=limit, what=what)
 
 
 def _sentence(code: RefusalCode, actual: int | None, limit: int | None, what: str | None) -> str:
@@ -24,6 +29,8 @@ def _sentence(code: RefusalCode, actual: int | None, limit: int | None, what: st
             return f"This file has {_mib(actual)} MiB; the limit is {_mib(limit)}."
         case RefusalCode.NOT_AN_IMAGE:
             return f"This file is not a photo: it is neither {_READ}, whatever its name says."
+        case RefusalCode.FORMAT_NOT_SUPPORTED if what == "HEIC":
+            return _HEIC
         case RefusalCode.FORMAT_NOT_SUPPORTED:
             return f"This file is {_kind(what)}; please use {_READ}."
         case RefusalCode.TOO_MANY_PIXELS:
@@ -56,7 +63,7 @@ def _kind(what: str | None) -> str:
     if what is None:
         return "of a kind that is not read"
     known = {"video": "a video", "icon": "an icon", "multi-channel": "a picture with more than four channels"}
-    return known.get(what, f"{'an' if what in ('SVG', 'HEIC') else 'a'} {what} file")
+    return known.get(what, f"{'an' if what == 'SVG' else 'a'} {what} file")
 
 
 def _number(value: int | None) -> str:

@@ -23,13 +23,25 @@ class Refused(PipelineError):  # noqa: N818  A refusal is an outcome of the work
     """
     The file cannot be used, and trying again will not help.
 
-    `code` is stable and can be translated; `str(error)` is one English sentence a site can show to its user.
+    `code` is stable and can be translated, with the numbers `actual` and `limit` of its sentence where they are known
+    and `what`, the kind of file; `str(error)` is the sentence in English, which a site can show to its user.
     """
 
-    def __init__(self, code: RefusalCode, message: str) -> None:
+    def __init__(
+        self,
+        code: RefusalCode,
+        message: str,
+        *,
+        actual: int | None = None,
+        limit: int | None = None,
+        what: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.actual = actual
+        self.limit = limit
+        self.what = what
 
 
 class SandboxError(PipelineError):

@@ -123,7 +123,7 @@ Source = Encoded | Pixels
 
 
 class PhotoFormat(StrEnum):
-    """The image formats that are read."""
+    """The image formats that are read; HEIC where the extra `heic` is installed."""
 
     JPEG = "jpeg"
     PNG = "png"
@@ -131,6 +131,8 @@ class PhotoFormat(StrEnum):
     GIF = "gif"
     TIFF = "tiff"
     AVIF = "avif"
+    BMP = "bmp"
+    HEIC = "heic"
 
 
 @dataclass(frozen=True, slots=True)

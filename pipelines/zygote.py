@@ -149,6 +149,9 @@ def _load_libraries() -> None:
     with suppress(ImportError):
         for module in ("pipelines.steps.cut_out", "numpy.ma"):
             import_module(module)
+    # The optional extra `heic`; without it such a photo is refused, with a sentence that says what reads it.
+    with suppress(ImportError):
+        import_module("pipelines.steps.heic")
     # Pillow imports it when it meets the first EXIF block.
     import_module("PIL.TiffImagePlugin")
 

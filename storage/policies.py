@@ -71,10 +71,21 @@ class OutputRetention(_Strict):
 
 
 class PolicyLimits(_Strict):
-    """What a job under this policy may bring: the size of an upload in bytes, the length of a prompt in characters."""
+    """
+    What a job under this policy may bring: the size of an upload in bytes, the length of a prompt in characters.
+
+    The others bound the work on its photo, as `pipelines.Limits` describes them; None leaves the default.
+    """
 
     upload_bytes: Annotated[int, Field(ge=1, le=1 << 40)] = 64 << 20
     prompt_characters: Annotated[int, Field(ge=0, le=100_000)] = 4000
+    pixels: Annotated[int, Field(ge=1, le=400_000_000)] | None = None
+    side: Annotated[int, Field(ge=1, le=20_000)] | None = None
+    frames: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    scans: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    profile_bytes: Annotated[int, Field(ge=1, le=1 << 30)] | None = None
+    seconds: Annotated[int, Field(ge=1, le=600)] | None = None
+    memory_bytes: Annotated[int, Field(ge=64 << 20, le=1 << 40)] | None = None
 
 
 class RetentionPolicy(_Strict):

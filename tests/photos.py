@@ -36,7 +36,12 @@ def picture(width: int, height: int, *, seed: int = 0, detail: int = 16) -> Imag
 
 
 def encode(image: Image.Image, media_format: str, **options: Any) -> bytes:
-    """Return the picture in a Pillow format such as "JPEG", "PNG", "WEBP", "GIF", "TIFF" or "AVIF"."""
+    """Return the picture in a Pillow format such as "JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP" or "HEIF"."""
+    if media_format == "HEIF":
+        # Its wheel is installed for tests; in the sandbox the zygote imports it.
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     buffer = io.BytesIO()
     image.save(buffer, media_format, **options)
     return buffer.getvalue()
@@ -87,7 +92,8 @@ def oriented_photo(orientation: int, size: int = 96, *, media_format: str = "JPE
     stored = compass(size) if undo is None else compass(size).transpose(undo)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return encode(stored, media_format, quality=95, exif=exif, **options)
+    # As bytes: pillow-heif sets the rotation that HEIC keeps beside its pixels only from those.
+    return encode(stored, media_format, quality=95, exif=exif.tobytes(), **options)
 
 
 def oriented_jpeg(orientation: int, size: int = 96) -> bytes:
@@ -199,6 +205,13 @@ def lying_jpeg(width: int = 65_000, height: int = 65_000) -> bytes:
     data = bytearray(jpeg(64, 48))
     at = data.index(b"\xff\xc0")
     data[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+def lying_bmp(width: int = 65_000, height: int = 65_000) -> bytes:
+    """Return a small BMP whose header claims an enormous size."""
+    data = bytearray(encode(picture(16, 12), "BMP"))
+    data[18:26] = struct.pack("<ii", width, height)
     return bytes(data)
 
 

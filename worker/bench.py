@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 
 from pipelines import Limits, Recipe, Sandbox
 from providers import Account, ProviderRegistry, Transport
@@ -36,3 +38,15 @@ class Bench:
     def gate(self) -> Gate:
         """The gates before the accounts at providers, in the same Redis as the job records."""
         return self.jobs.gate
+
+    def limits_under(self, policy: str) -> Limits:
+        """Return what a photo may cost under a policy: its own bounds, and this bench's where it has none."""
+        wanted = self.policies[policy].limits
+        own: dict[str, Any] = {
+            name: getattr(wanted, name)
+            for name in ("pixels", "side", "frames", "scans", "profile_bytes", "memory_bytes")
+            if getattr(wanted, name) is not None
+        }
+        if wanted.seconds is not None:
+            own |= dict.fromkeys(("wall", "cpu"), timedelta(seconds=wanted.seconds))
+        return self.limits.model_copy(update=own)

@@ -223,7 +223,7 @@ class Run:
                 Encoded(self.upload),
                 max_side=capabilities.max_input_side,
                 encoding=capabilities.input_encoding.value,
-                limits=self.bench.limits,
+                limits=self.bench.limits_under(self.job.policy),
             )
             self._keep(prepared.fd)
             self._input = PreparedImage(
@@ -335,7 +335,8 @@ class Run:
         """Lend the sandbox to a first-party provider; its refusals become the provider's answers."""
         try:
             cut = self.bench.sandbox.cut_out(
-                Pixels(image.fd, image.width, image.height, image.bands), self.bench.limits
+                Pixels(image.fd, image.width, image.height, image.bands),
+                self.bench.limits_under(self.job.policy),
             )
         except Refused as error:
             if error.code is RefusalCode.NO_PRODUCT_FOUND:

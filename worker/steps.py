@@ -155,7 +155,8 @@ def render(run: Run) -> None:
         if run.recipe.renditions:
             pending = run.bench.policies[run.job.policy].pending
             ai = digital_source_of(run.recipe.operation)
-            with run.bench.sandbox.render(source, run.recipe, run.bench.limits, digital_source=ai) as renditions:
+            limits = run.bench.limits_under(run.job.policy)
+            with run.bench.sandbox.render(source, run.recipe, limits, digital_source=ai) as renditions:
                 reach(WorkerFault.RENDERED)
                 notes = renditions.notes
                 now = datetime.now(UTC)

@@ -1,14 +1,17 @@
 """
 Decode: from a file's bytes to an upright 8-bit sRGB picture of three or four bands.
 
-libvips reads JPEG, PNG, WebP, GIF and TIFF; Pillow reads AVIF, at half the time and memory. Every decode fails on
-the first error: a half-uploaded photo must not become a half-grey rendition.
+libvips reads JPEG, PNG, WebP, GIF and TIFF; Pillow reads AVIF, at half the time and memory, BMP, and HEIC where the
+optional pillow-heif is installed. Every decode fails on the first error: a half-uploaded photo must not become a
+half-grey rendition.
 """
 
 from __future__ import annotations
 
 import io
 import mmap
+import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +36,9 @@ _LOADERS = {
     "tiff": "tiffload_buffer",
 }
 
+# Pillow's own name of each format it reads; no other of its decoders is in reach.
+BY_PILLOW = {"avif": "AVIF", "bmp": "BMP", "heic": "HEIF"}
+
 # "As large as it likes", for the side of a box that nobody asked for. No more than the zygote's VIPS_MAX_COORD: libvips
 # drops a larger value without an error and fits the picture into a square instead.
 ANY_SIDE = 20_000
@@ -49,6 +55,8 @@ def broken(data: Data, kind: str) -> Refusal:
         complete = b"IEND" in bytes(data[max(0, size - 1024) :])
     elif kind == "webp":
         complete = int.from_bytes(data[4:8], "little") + 8 <= size
+    elif kind == "bmp":
+        complete = int.from_bytes(data[2:6], "little") <= size
     elif kind == "gif":
         complete = b"\x3b" in bytes(data[max(0, size - 16) :])
     else:
@@ -76,6 +84,7 @@ def decoding(data: Data, kind: str) -> Iterator[None]:
         ValueError,
         EOFError,
         RuntimeError,
+        struct.error,
         Image.DecompressionBombError,
     ) as error:
         raise broken(data, kind) from error
@@ -91,14 +100,19 @@ def open_sequential(data: Data, kind: str) -> pyvips.Image:
     return pyvips.Operation.call(_LOADERS[kind], data, access="sequential", fail_on="error")
 
 
-def open_avif(data: Data) -> Image.Image:
+def heic_is_read() -> bool:
+    """Say whether the zygote could import what decodes HEIC; a child could not even look."""
+    return "pipelines.steps.heic" in sys.modules
+
+
+def open_by_pillow(data: Data, kind: str) -> Image.Image:
     """
-    Read an AVIF header with Pillow, with no other of its decoders in reach.
+    Read a header with Pillow, as the one format that the file's first bytes tell.
 
     Raises:
-        OSError: It is not an AVIF file, or its header is broken.
+        OSError: It is not such a file, or its header is broken.
     """
-    return Image.open(io.BytesIO(bytes(data)), formats=["AVIF"])
+    return Image.open(io.BytesIO(bytes(data)), formats=[BY_PILLOW[kind]])
 
 
 def load(
@@ -122,8 +136,8 @@ def load_from_pixels(data: Data, width: int, height: int, bands: int) -> pyvips.
 
 
 def _load_lazily(data: Data, kind: str, orientation: int, width: int | None, height: int | None) -> pyvips.Image:
-    if kind == "avif":
-        image = _avif_pixels(data)
+    if kind in BY_PILLOW:
+        image = _pillow_pixels(data, kind)
         image = upright(image, orientation)
         if width is not None or height is not None:
             image = image.thumbnail_image(width or ANY_SIDE, height=height or ANY_SIDE, size="down", no_rotate=True)
@@ -141,9 +155,9 @@ def _load_lazily(data: Data, kind: str, orientation: int, width: int | None, hei
     return to_srgb(upright(image, orientation))
 
 
-def _avif_pixels(data: Data) -> pyvips.Image:
-    photo = open_avif(data)
-    mode = "RGBA" if photo.mode == "RGBA" else "RGB"
+def _pillow_pixels(data: Data, kind: str) -> pyvips.Image:
+    photo = open_by_pillow(data, kind)
+    mode = "RGBA" if photo.has_transparency_data else "RGB"
     profile: Any = photo.info.get("icc_profile")
     pixels = photo.convert(mode).tobytes()
     image = pyvips.Image.new_from_memory(pixels, photo.width, photo.height, len(mode), "uchar")

@@ -20,11 +20,14 @@ from tests import photos
 FINDINGS = Path("fuzz-findings")
 
 
-def seeds() -> list[bytes]:
+KINDS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "HEIF")
+
+
+def seeds(kinds: tuple[str, ...] = KINDS) -> list[bytes]:
     """Return small good files of every format that is read, and of every feature that has code of its own."""
     picture = photos.picture(90, 70, seed=1)
     return [
-        *(photos.encode(picture, kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF")),
+        *(photos.encode(picture, kind) for kind in kinds),
         photos.encode(picture.convert("RGBA"), "PNG"),
         photos.encode(picture.convert("P"), "PNG", transparency=3),
         photos.encode(picture, "TIFF", compression="tiff_lzw"),

@@ -32,12 +32,19 @@ REFUSED = {
         "1,001 frames; the limit is 1,000",
     ),
     "a colour profile of 6 MiB": (photos.oversized_profile_jpeg(), RefusalCode.PROFILE_TOO_LARGE, "6,291,456 bytes"),
-    "a BMP": (photos.encode(photos.picture(8, 8), "BMP"), RefusalCode.FORMAT_NOT_SUPPORTED, "BMP"),
+    "half a BMP": (photos.encode(photos.picture(80, 80), "BMP")[:9000], RefusalCode.TRUNCATED, "file ends before"),
+    "a BMP of noise": (b"BM" + bytes(200), RefusalCode.DAMAGED, "damaged"),
+    "a BMP that lies about its size": (photos.lying_bmp(), RefusalCode.TOO_MANY_PIXELS, "4,225 megapixels"),
     "a PDF": (b"%PDF-1.7\n%\xe2\xe3", RefusalCode.FORMAT_NOT_SUPPORTED, "PDF"),
-    "an HEIC": (
+    "an HEIC of noise": (
         b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64),
-        RefusalCode.FORMAT_NOT_SUPPORTED,
-        "HEIC",
+        RefusalCode.DAMAGED,
+        "damaged",
+    ),
+    "half an HEIC": (
+        photos.encode(photos.picture(400, 300), "HEIF")[:9000],
+        RefusalCode.DAMAGED,
+        "damaged",
     ),
     "a video": (
         b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomavc1" + bytes(64),

@@ -21,6 +21,8 @@ _FORMATS: dict[str, dict[str, Any]] = {
     "GIF": {},
     "TIFF": {"compression": "tiff_lzw"},
     "AVIF": {"quality": 90},
+    "BMP": {},
+    "HEIF": {"quality": 90, "chroma": 444},
 }
 
 
@@ -51,7 +53,8 @@ def test_probe_tells_the_format_from_the_bytes(media_format: str, sandbox: Sandb
     with Encoded.from_bytes(photos.encode(photos.picture(64, 48), media_format)) as source:
         facts = sandbox.probe(source, limits)
 
-    assert (facts.format.value, facts.width, facts.height, facts.frames) == (media_format.lower(), 64, 48, 1)
+    name = {"HEIF": "heic"}.get(media_format, media_format.lower())
+    assert (facts.format.value, facts.width, facts.height, facts.frames) == (name, 64, 48, 1)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -67,7 +70,7 @@ def test_all_eight_orientations_come_out_upright(orientation: int, side: int | N
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("media_format", ["AVIF", "WEBP", "PNG"])
+@pytest.mark.parametrize("media_format", ["AVIF", "WEBP", "PNG", "HEIF"])
 def test_orientation_is_not_a_matter_of_jpeg_only(media_format: str, orientation: int, prepared: Prepare) -> None:
     picture = array_of(prepared(photos.oriented_photo(orientation, media_format=media_format), 72))
 
@@ -131,7 +134,7 @@ def test_only_the_first_frame_of_an_animation_is_used(prepared: Prepare, sandbox
     assert (picture[..., :3] == (255, 0, 0)).all()
 
 
-@pytest.mark.parametrize("media_format", ["PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("media_format", ["PNG", "WEBP", "AVIF", "TIFF", "HEIF"])
 def test_alpha_is_kept_where_it_can_be_and_lies_on_white_where_it_cannot(
     media_format: str, sandbox: Sandbox, limits: Limits, prepared: Prepare
 ) -> None:
@@ -153,7 +156,7 @@ def test_alpha_is_kept_where_it_can_be_and_lies_on_white_where_it_cannot(
     assert difference(flat[20:44, 20:44], np.full((24, 24, 3), (200, 0, 0))) < 4
 
 
-@pytest.mark.parametrize("media_format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize("media_format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF"])
 @pytest.mark.parametrize("side", [None, 60])
 def test_a_wide_profile_is_applied_and_not_just_dropped(media_format: str, side: int | None, prepared: Prepare) -> None:
     """Stored under a profile with swapped primaries, pure green must be shown as what that profile says it is."""
@@ -186,6 +189,15 @@ def test_odd_band_layouts_become_three_or_four_bands(mode: str, prepared: Prepar
         data = photos.encode(photos.picture(64, 48).convert("RGBA" if mode == "LA" else "RGB").convert(mode), "PNG")
 
     assert prepared(data).bands in (3, 4)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_each_kind_of_bmp_is_what_the_other_engine_sees(mode: str, prepared: Prepare) -> None:
+    data = photos.encode(photos.picture(61, 47).convert(mode), "BMP")
+
+    ours = array_of(prepared(data))
+
+    assert difference(ours[..., :3], np.asarray(decoded(data).convert("RGB"))) < 1
 
 
 def test_a_progressive_jpeg_of_a_normal_number_of_scans_is_welcome(prepared: Prepare) -> None:

@@ -21,6 +21,8 @@ from pipelines import (
     PipelineError,
     Pixels,
     Recipe,
+    RefusalCode,
+    Refused,
     Sandbox,
     SandboxError,
     SandboxUnavailableError,
@@ -230,6 +232,21 @@ def test_without_opencv_cutting_out_says_what_to_install(own: Callable[..., Sand
     ):
         sandbox.cut_out(source, Limits())
     with Encoded.from_bytes(photos.jpeg(64, 48)) as source:
+        assert sandbox.probe(source, Limits()).width == 64
+
+
+def test_without_pillow_heif_an_heic_is_refused_and_told_what_reads_it_and_under_which_licence(
+    own: Callable[..., Sandbox],
+) -> None:
+    sandbox = own(_entry="tests.pipelines.without_heif:main")
+
+    with (
+        Encoded.from_bytes(photos.encode(photos.picture(64, 48), "HEIF")) as source,
+        pytest.raises(Refused, match=r"HEIC file.*dayfly\[heic\].*GPL") as refused,
+    ):
+        sandbox.probe(source, Limits())
+    assert (refused.value.code, refused.value.what) == (RefusalCode.FORMAT_NOT_SUPPORTED, "HEIC")
+    with Encoded.from_bytes(photos.encode(photos.picture(64, 48), "AVIF")) as source:
         assert sandbox.probe(source, Limits()).width == 64
 
 
