@@ -37,6 +37,7 @@ from pipelines.steps.colour import flatten
 from pipelines.steps.finish import sharpen_for_size
 from pipelines.steps.measure import measure
 from pipelines.steps.placeholder import placeholder
+from pipelines.steps.rights import Rights, rights_of
 
 Report = dict[str, Any]
 
@@ -137,7 +138,10 @@ class _Master:
         self.work = work
         self.facts = facts
         source = work.arguments.get("digital_source")
-        self.xmp = None if source is None else xmp_packet(DigitalSource(source))
+        rights = Rights("", "")
+        if work.arguments.get("keep_copyright") and facts is not None:
+            rights = rights_of(work.data, facts.format)
+        self.xmp = xmp_packet(None if source is None else DigitalSource(source), *rights)
         self.mark = Mark(work.arguments.get("watermark"), work.bounds)
         self._widths = sorted({spec.width for spec in specs if isinstance(spec, WidthRendition)}, reverse=True)
         self._only_widths = all(isinstance(spec, WidthRendition | PlaceholderRendition) for spec in specs)
@@ -189,6 +193,23 @@ class _Master:
                 self._reduced[wide] = image
         return self._reduced[width]
 
+    def animated(self, width: int) -> pyvips.Image | None:
+        """All frames one below the other, `width` wide; None if there is only one, or not room for all."""
+        if self.facts is None or self.frames < 2 or self.frames > self.most_frames:
+            return None
+        return decode.load_frames(self.work.data, self.facts.format, width)
+
+    @property
+    def frames(self) -> int:
+        """How many frames of the source can be shown one after the other."""
+        return 1 if self.facts is None or self.facts.format not in decode.ANIMATED else self.facts.frames
+
+    @property
+    def most_frames(self) -> int:
+        """How many such frames there is room for: one below the other they are one picture, within its bounds."""
+        width, height = self.source_size
+        return min(decode.ANY_SIDE // height, self.work.bounds.pixels // (width * height))
+
 
 def _render_one(
     spec: RenditionSpec, index: int, master: _Master, payload: Payload, notes: list[Report]
@@ -206,6 +227,12 @@ def _render_one(
                 return None
             width = master.source_width
             note("narrower-than-asked", width, spec.width)
+        frames = master.animated(width) if spec.animated else None
+        if frames is not None:
+            data = encode.encode(frames, spec.format, quality=spec.quality, xmp=master.xmp)
+            return _item(spec.format, frames, payload.append(data))
+        if spec.animated and master.frames > 1:
+            note("first-frame-only", master.frames, master.most_frames)
         image = master.at_width(width)
         if spec.sharpen:
             image = sharpen_for_size(image, width / master.source_width)
@@ -247,7 +274,9 @@ def _clean(_spec: CleanRendition, master: _Master, payload: Payload) -> Report:
 
 def _item(media_format: str, image: pyvips.Image, written: tuple[int, int]) -> Report:
     offset, size = written
-    return {"format": media_format, "width": image.width, "height": image.height, "offset": offset, "size": size}
+    # Of an animation the frames lie one below the other.
+    height = image.get_page_height()
+    return {"format": media_format, "width": image.width, "height": height, "offset": offset, "size": size}
 
 
 def measured(work: Work) -> Report:

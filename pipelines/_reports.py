@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pipelines._confinement import Layer
 from pipelines._outcomes import RefusalCode
-from pipelines.sources import PhotoFormat
+from pipelines.sources import NoteCode, PhotoFormat
 
 # A header may claim 2³² pixels each way, and the refusal says how many that are.
 Count = Annotated[int, Field(ge=0, le=1 << 64)]
@@ -95,7 +95,7 @@ class NoteItem(_Strict):
     """One shortfall."""
 
     index: Index
-    code: Literal["narrower-than-asked", "skipped-too-narrow", "canvas-smaller", "box-smaller", "no-cut-out"]
+    code: NoteCode
     actual: Count
     wanted: Count
 

@@ -37,7 +37,11 @@ _STRICT = {"extra": "forbid"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WidthRendition:
-    """The picture at most `width` pixels wide, keeping its proportions, on white if it was transparent in a JPEG."""
+    """
+    The picture at most `width` pixels wide, keeping its proportions, on white if it was transparent in a JPEG.
+
+    Of an animated GIF or WebP the first frame; with `animated`, which WebP alone can hold, all of them.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
@@ -49,6 +53,7 @@ class WidthRendition:
     chroma: Literal["4:2:0", "4:4:4"] = "4:2:0"
     sharpen: bool = False
     watermark: bool = False
+    animated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

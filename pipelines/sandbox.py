@@ -219,7 +219,8 @@ class Sandbox:
 
         Returns a sequence of `Rendered` with `notes` on whatever fell short; use it in a `with` block, the pictures'
         memory ends with it. A recipe without renditions runs no child. With a `digital_source` each of them carries
-        an XMP packet that says so, and no other metadata; without one they carry none at all.
+        an XMP packet that says so, and where the recipe keeps the copyright it says whose picture it is; they carry no
+        other metadata, and without either none at all.
 
         Raises:
             Refused: Not a photo, truncated, damaged, too small for the recipe, or over a limit.
@@ -231,6 +232,7 @@ class Sandbox:
         arguments = {
             "renditions": [asdict(spec) for spec in recipe.renditions],
             "watermark": None if recipe.watermark is None else recipe.watermark.model_dump(),
+            "keep_copyright": recipe.keep_copyright,
             "digital_source": None if digital_source is None else digital_source.value,
         }
         with self._run(Operation.RENDER, source, arguments, limits, payload_bytes=limits.output_bytes) as run:

@@ -184,7 +184,9 @@ class Prepared(_Descriptor):
         return Pixels(self.fd, self.width, self.height, self.bands)
 
 
-NoteCode = Literal["narrower-than-asked", "skipped-too-narrow", "canvas-smaller", "box-smaller", "no-cut-out"]
+NoteCode = Literal[
+    "narrower-than-asked", "skipped-too-narrow", "canvas-smaller", "box-smaller", "no-cut-out", "first-frame-only"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,8 @@ class Note:
             "because the product is not enlarged.",
             "box-smaller": f"{self.rendition}: {self.actual} px on the longer side instead of {self.wanted} px, "
             "because the photo is not enlarged.",
+            "first-frame-only": f"{self.rendition}: only the first of {self.actual} frames, because at most "
+            f"{self.wanted} of their size can be kept.",
             "no-cut-out": f"{self.rendition}: the picture has no transparency, so its subject was found by its "
             "distance from the background colour.",
         }

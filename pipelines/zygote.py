@@ -152,8 +152,9 @@ def _load_libraries() -> None:
     # The optional extra `heic`; without it such a photo is refused, with a sentence that says what reads it.
     with suppress(ImportError):
         import_module("pipelines.steps.heic")
-    # Pillow imports it when it meets the first EXIF block.
-    import_module("PIL.TiffImagePlugin")
+    # Pillow imports these when it meets the first EXIF block, or a file of theirs whose copyright is to be kept.
+    for plugin in ("TiffImagePlugin", "WebPImagePlugin", "MpoImagePlugin"):
+        import_module(f"PIL.{plugin}")
 
 
 def main(control_fd: int, parent: int, programs: Mapping[str, Program] = PROGRAMS) -> None:

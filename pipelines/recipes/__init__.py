@@ -9,7 +9,6 @@ Recipes: what to do with a photo, as data. One TOML file each, beside this one o
 
 from __future__ import annotations
 
-import base64
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipelines.acceptance import Rules
 from pipelines.errors import RecipeError
+from pipelines.recipes._marks import MarkError, with_picture
 from pipelines.renditions import (
     KINDS,
     BoxRendition,
@@ -34,10 +34,6 @@ from pipelines.renditions import (
     WidthRendition,
 )
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-# It travels with every order to the sandbox, in a message of 64 KiB.
-_MOST_WATERMARK = 24 << 10
-
 NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=40)]
 
@@ -46,7 +42,8 @@ class Watermark(BaseModel):
     """
     A mark for the renditions that ask for it: `width` is its share of the picture's width, `gravity` the edge it is at.
 
-    A recipe's file names the picture as `image`, a PNG beside it of at most 24 KiB; `png` is what was read.
+    A recipe's file names the picture as `image`, a PNG beside it of at most 24 KiB, or has a `text` to be drawn, in
+    `colour` and with the `font` beside it, or one that has the letters of English; `png` is what was read or drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +63,8 @@ class Recipe(BaseModel):
     otherwise. `source` says where the numbers are from, `verified_on` when it was last read there, and `unverified`
     which of them are not from the marketplace itself but from third parties. Without `verified_on` none of them is.
 
+    With `keep_copyright` its renditions carry the upload's copyright notice and creator, and nothing else of it.
+
     `accepts` is what a marketplace takes, `advises` what it asks for beyond that; `dayfly recipes check` measures both.
     """
 
@@ -82,6 +81,7 @@ class Recipe(BaseModel):
     accepts: Rules | None = None
     advises: Rules | None = None
     watermark: Watermark | None = None
+    keep_copyright: bool = False
     renditions: Annotated[
         tuple[
             Annotated[
@@ -102,6 +102,13 @@ class Recipe(BaseModel):
             raise ValueError("a recipe needs at least one rendition")
         if self.operation is not None and self.provider == "none":
             raise ValueError("an operation needs a provider other than 'none'")
+        if self.operation is not None and self.keep_copyright:
+            raise ValueError("keep_copyright needs the upload itself, and an operation makes another picture of it")
+        for spec in self.renditions:
+            if not isinstance(spec, WidthRendition) or not spec.animated:
+                continue
+            if spec.format != "webp" or spec.watermark or spec.sharpen:
+                raise ValueError(f"rendition {spec.name!r}: animated needs format webp, no watermark and no sharpen")
         if self.accepts is not None and self.source is None:
             raise ValueError("what a marketplace accepts needs a source")
         for spec in self.renditions:
@@ -154,21 +161,14 @@ def _load(file: Traversable, beside: Traversable) -> dict[str, Recipe]:
 
 
 def _with_watermark(file: Traversable, values: dict[str, Any], beside: Traversable) -> dict[str, Any]:
-    """Return the values with the watermark's picture in them instead of its name."""
+    """Return the values with the watermark's picture in them instead of its name or text."""
     mark = values.get("watermark")
     if not isinstance(mark, dict):
         return values
-    name = mark.get("image")
-    if not isinstance(name, str) or "/" in name or "png" in mark:
-        raise RecipeError(f"recipe {file.name}: watermark.image: must be the name of a PNG in the recipe's own folder")
     try:
-        data = beside.joinpath(name).read_bytes()
-    except OSError as error:
-        raise RecipeError(f"recipe {file.name}: watermark.image: {name} cannot be read: {error.strerror}") from error
-    if not data.startswith(_PNG) or len(data) > _MOST_WATERMARK:
-        raise RecipeError(f"recipe {file.name}: watermark.image: {name} must be a PNG of at most 24 KiB")
-    rest = {key: value for key, value in mark.items() if key != "image"}
-    return {**values, "watermark": {**rest, "png": base64.b64encode(data).decode()}}
+        return {**values, "watermark": with_picture(mark, beside)}
+    except MarkError as error:
+        raise RecipeError(f"recipe {file.name}: {error}") from error
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -39,6 +39,8 @@ _LOADERS = {
 # Pillow's own name of each format it reads; no other of its decoders is in reach.
 BY_PILLOW = {"avif": "AVIF", "bmp": "BMP", "heic": "HEIF"}
 
+ANIMATED = frozenset({"gif", "webp"})
+
 # "As large as it likes", for the side of a box that nobody asked for. No more than the zygote's VIPS_MAX_COORD: libvips
 # drops a larger value without an error and fits the picture into a square instead.
 ANY_SIDE = 20_000
@@ -128,6 +130,20 @@ def load(
         image = _load_lazily(data, kind, orientation, width, height)
         # Evaluated here, so that a decode error is met as one, and so that several renditions can start from it.
         return image.copy_memory()
+
+
+def load_frames(data: Data, kind: str, width: int) -> pyvips.Image:
+    """
+    Decode every frame of an animation, one below the other, each reduced to `width`; never enlarged.
+
+    Raises:
+        Refusal: The file is truncated or damaged.
+    """
+    with decoding(data, kind):
+        image = pyvips.Image.thumbnail_buffer(
+            data, width, height=ANY_SIDE, size="down", option_string="[n=-1,fail_on=error]"
+        )
+        return to_srgb(image).copy_memory()
 
 
 def load_from_pixels(data: Data, width: int, height: int, bands: int) -> pyvips.Image:

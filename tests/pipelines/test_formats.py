@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageSequence
 
-from pipelines import Encoded, Limits, Prepared, Sandbox, load_recipes
+from pipelines import Encoded, Limits, Prepared, Recipe, Sandbox, load_recipes
 from tests import photos
 from tests.pipelines.pictures import array_of, decoded, difference
 
@@ -132,6 +132,46 @@ def test_only_the_first_frame_of_an_animation_is_used(prepared: Prepare, sandbox
     assert facts.frames == 5
     assert picture.shape[:2] == (64, 64)
     assert (picture[..., :3] == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("media_format", ["GIF", "WEBP"])
+def test_all_frames_of_an_animation_are_kept_where_the_recipe_says_so(
+    media_format: str, sandbox: Sandbox, limits: Limits
+) -> None:
+    frames = [photos.picture(120, 90, seed=seed, detail=4) for seed in range(4)]
+    upload = photos.encode(frames[0], media_format, save_all=True, append_images=frames[1:], duration=[40, 60, 80, 100])
+
+    with Encoded.from_bytes(upload) as source, sandbox.render(source, animation(), limits) as renditions:
+        moving = Image.open(photos.io.BytesIO(bytes(renditions[0].data)))
+        facts = [(one.width, one.height) for one in renditions]
+        shown = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(moving)]
+
+    assert facts == [(60, 45), (60, 45)]
+    assert len(shown) == 4
+    for picture, frame in zip(shown, frames, strict=True):
+        assert difference(picture, np.asarray(frame.resize((60, 45), Image.Resampling.LANCZOS))) < 8
+
+
+def test_an_animation_with_more_frames_than_there_is_room_for_shows_its_first_and_says_so(
+    sandbox: Sandbox, limits: Limits
+) -> None:
+    with (
+        Encoded.from_bytes(photos.animated_gif(300, 90)) as source,
+        sandbox.render(source, animation(), limits) as renditions,
+    ):
+        shown = decoded(renditions[0].data)
+        notes = [str(note) for note in renditions.notes]
+
+    assert getattr(shown, "n_frames", 1) == 1
+    assert notes == ["moving: only the first of 300 frames, because at most 222 of their size can be kept."]
+
+
+def animation() -> Recipe:
+    widths = [
+        {"name": "moving", "fit": "width", "width": 60, "format": "webp", "quality": 95, "animated": True},
+        {"name": "still", "fit": "width", "width": 60, "format": "jpeg"},
+    ]
+    return Recipe.model_validate({"name": "animation", "title": "All frames", "renditions": widths})
 
 
 @pytest.mark.parametrize("media_format", ["PNG", "WEBP", "AVIF", "TIFF", "HEIF"])

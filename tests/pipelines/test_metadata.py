@@ -22,11 +22,13 @@ STRUCTURE = {
 }  # fmt: skip
 
 
-def recipe() -> Recipe:
+def recipe(**fields: Any) -> Recipe:
     widths = [{"name": kind, "fit": "width", "width": 200, "format": kind} for kind in ("jpeg", "webp", "png", "avif")]
     canvas = {"name": "canvas", "fit": "canvas", "canvas": 300, "canvas_min": 16, "fill": 0.9, "format": "jpeg"}
     clean = {"name": "clean", "fit": "unchanged"}
-    return Recipe.model_validate({"name": "all-kinds", "title": "All", "renditions": [*widths, canvas, clean]})
+    return Recipe.model_validate(
+        {"name": "all-kinds", "title": "All", "renditions": [*widths, canvas, clean], **fields}
+    )
 
 
 def uploads() -> list[bytes]:
@@ -57,10 +59,10 @@ def told(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def rendered(sandbox: Sandbox, folder: Path, upload: bytes, source: DigitalSource | None) -> None:
+def rendered(sandbox: Sandbox, folder: Path, upload: bytes, source: DigitalSource | None, **fields: Any) -> None:
     with (
         Encoded.from_bytes(upload) as photo,
-        sandbox.render(photo, recipe(), Limits(), digital_source=source) as renditions,
+        sandbox.render(photo, recipe(**fields), Limits(), digital_source=source) as renditions,
     ):
         for one in renditions:
             (folder / f"{len(list(folder.iterdir())):03}-{one.name}").write_bytes(one.data)
@@ -105,6 +107,68 @@ def test_the_mark_is_there_on_pixels_too(sandbox: Sandbox, tmp_path: Path) -> No
             (tmp_path / one.name).write_bytes(one.data)
 
     assert all(list(found) == ["XMP:DigitalSourceType"] for found in told(tmp_path))
+
+
+OWNED = {"keep_copyright": True}
+
+
+def owned_uploads() -> list[bytes]:
+    """Uploads that say whose they are in EXIF, in IPTC or in XMP, beside what must not be kept."""
+    exif = Image.Exif()
+    exif[0x8298], exif[0x013B], exif[0x010E] = "© 2026 Kiln & Co".encode(), "Ana", MARKER.decode()
+    exif.get_ifd(0x8825)[29] = MARKER.decode()
+    picture = photos.picture(400, 300)
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/">'
+        b'<dc:rights><rdf:Alt><rdf:li xml:lang="x-default">\xc2\xa9 2026 Kiln &amp; Co</rdf:li></rdf:Alt></dc:rights>'
+        b"<dc:creator><rdf:Seq><rdf:li>Ana</rdf:li></rdf:Seq></dc:creator>"
+        b"<photoshop:City>" + MARKER + b"</photoshop:City></rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+    iptc = b"".join(
+        b"\x1c\x02" + bytes((number,)) + len(text).to_bytes(2, "big") + text
+        for number, text in ((80, b"Ana"), (90, MARKER), (116, "© 2026 Kiln & Co".encode()))
+    )
+    block = b"8BIM\x04\x04\x00\x00" + len(iptc).to_bytes(4, "big") + iptc + bytes(len(iptc) % 2)
+    segment = b"Photoshop 3.0\x00" + block
+    jpeg = photos.jpeg(400, 300)
+    return [
+        photos.encode(picture, "JPEG", exif=exif),
+        photos.encode(picture, "PNG", exif=exif),
+        photos.encode(picture, "WEBP", exif=exif),
+        photos.encode(picture, "AVIF", exif=exif),
+        photos.encode(picture, "HEIF", exif=exif),
+        photos.encode(picture, "WEBP", xmp=xmp),
+        photos.encode(picture, "TIFF", tiffinfo=dict(exif.items())),
+        jpeg[:2] + b"\xff\xed" + (len(segment) + 2).to_bytes(2, "big") + segment + jpeg[2:],
+    ]
+
+
+def test_copyright_and_creator_are_kept_where_a_recipe_asks_and_nothing_else_is(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    for upload in owned_uploads():
+        rendered(sandbox, tmp_path, upload, None, **OWNED)
+
+    found = told(tmp_path)
+    assert len(found) == 8 * 6
+    kept = {"XMP:Rights": "© 2026 Kiln & Co", "XMP:Creator": "Ana"}
+    assert [one for one in found if one != kept] == []
+
+
+def test_without_the_recipes_word_no_copyright_is_kept(sandbox: Sandbox, tmp_path: Path) -> None:
+    for upload in owned_uploads():
+        rendered(sandbox, tmp_path, upload, None)
+
+    assert [one for one in told(tmp_path) if one] == []
+
+
+def test_a_notice_is_no_place_to_carry_something_out_in(sandbox: Sandbox, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x8298] = "<script>\x07" + "x" * 5000
+    rendered(sandbox, tmp_path, photos.encode(photos.picture(400, 300), "JPEG", exif=exif), None, **OWNED)
+
+    assert {one["XMP:Rights"] for one in told(tmp_path)} == {"<script>" + "x" * 292}
 
 
 def test_only_what_shows_no_camera_s_scene_is_marked() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,11 @@ def test_recipes_of_ones_own_are_added_and_may_replace(tmp_path: Path) -> None:
         ('title = "Nothing"', "a recipe needs at least one rendition"),
         (WORKING.replace("title", 'operation = "remove-background"\ntitle'), "needs a provider other than 'none'"),
         (WORKING.replace("title", 'name = "other"\ntitle'), "name must be left out"),
+        (WORKING + "animated = true", "animated needs format webp, no watermark and no sharpen"),
+        (
+            'operation = "remove-background"\nprovider = "local"\nkeep_copyright = true' + WORKING,
+            "keep_copyright needs the upload itself",
+        ),
     ],
 )  # fmt: skip
 def test_a_wrong_recipe_is_one_sentence_with_file_field_and_what_is_allowed(
@@ -106,6 +112,25 @@ def test_a_watermark_is_read_from_beside_the_recipe(tmp_path: Path) -> None:
     assert (watermark.opacity, watermark.gravity) == (0.5, "south-east")
 
 
+def test_a_text_becomes_a_picture_of_its_letters_with_an_outline(tmp_path: Path) -> None:
+    def drawn(extra: str) -> Image.Image:
+        (tmp_path / "mine.toml").write_text(WORKING + f"[watermark]\n{extra}\n")
+        watermark = load_recipes(tmp_path)["mine"].watermark
+        assert watermark is not None
+        return Image.open(io.BytesIO(base64.b64decode(watermark.png))).convert("RGBA")
+
+    assert drawn(f'text = "{"Copyright of all pictures " * 2}"').width > 600
+    letters, longer = drawn('text = "© Kiln & Co"'), drawn('text = "© Kiln & Company"')
+    red = drawn('text = "© Kiln & Co"\ncolour = [200, 0, 0]')
+
+    assert longer.width > letters.width > 4 * letters.height
+    levels = set(letters.get_flattened_data())
+    assert any(min(colour) == 255 == alpha for *colour, alpha in levels)
+    assert any(alpha == 0 for *_colour, alpha in levels)
+    assert any(max(colour) < 40 and 100 < alpha < 200 for *colour, alpha in levels)
+    assert any(pixel == (200, 0, 0, 255) for pixel in red.get_flattened_data())
+
+
 @pytest.mark.parametrize(
     ("added", "said"),
     [
@@ -114,6 +139,12 @@ def test_a_watermark_is_read_from_beside_the_recipe(tmp_path: Path) -> None:
         ("[watermark]\nimage = 'nowhere.png'", "nowhere.png cannot be read"),
         ("[watermark]\nimage = 'mine.toml'", "must be a PNG of at most 24 KiB"),
         ("[watermark]\nopacity = 0.5", "must be the name of a PNG"),
+        ("[watermark]\ntext = 'a'\nimage = 'b.png'", "must be the name of a PNG"),
+        ("[watermark]\ntext = ''", "one line of at most 60 characters"),
+        ("[watermark]\ntext = 'Kwiaty i zioła'", "the font has no 'ł'; name one that has it as font"),
+        ("[watermark]\ntext = 'a'\nfont = 'nowhere.ttf'", "nowhere.ttf cannot be read"),
+        ("[watermark]\ntext = 'a'\nfont = 'mine.toml'", "watermark.font: is no font"),
+        ("[watermark]\ntext = 'a'\ncolour = [1, 2]", "three numbers from 0 to 255"),
     ],
 )  # fmt: skip
 def test_a_wrong_watermark_is_named(added: str, said: str, tmp_path: Path) -> None:
