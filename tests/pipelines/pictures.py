@@ -67,8 +67,9 @@ def perceptual_distance(left: NDArray[Any], right: NDArray[Any]) -> float:
         # Pillow stores a and b as signed bytes.
         lab = [np.dstack([plane[..., 0], plane[..., 1:].astype(np.int8)]).astype(float) for plane in planes]
         distances.append(1 - _similarity(lab[0][..., 0], lab[1][..., 0]))
-        colour = np.hypot(*(np.moveaxis(lab[0][..., 1:] - lab[1][..., 1:], 2, 0)))
-        distances.append(float(np.maximum(colour - 4, 0).mean()) / 50)
+        # Lightness is stored in 255 levels of Lab's 100.
+        apart = np.linalg.norm((lab[0] - lab[1]) * (100 / 255, 1, 1), axis=2)
+        distances.append(float(np.maximum(apart - 4, 0).mean()) / 50)
     return float(max(distances[0], distances[2]) + max(distances[1], distances[3]))
 
 

@@ -86,6 +86,11 @@ def test_scans_are_counted_up_to_the_limit_only() -> None:
     assert count_scans(photos.many_scans_jpeg(64, 48), 100) == 101
 
 
+def test_a_million_empty_segments_are_not_walked() -> None:
+    assert count_scans(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 30_000, 5) == 6
+    assert count_scans(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 300, 5) == 0
+
+
 def test_the_many_scans_bomb_is_a_valid_jpeg_and_so_worth_refusing() -> None:
     assert decoded(photos.many_scans_jpeg(64, 48)).size == (64, 48)
 
