@@ -12,6 +12,7 @@ from benchmarks.report import RESULTS, Figure, table, write
 MEASUREMENTS = {
     "sealing": "sealing and opening, to raw AES-GCM",
     "image_cpu": "one job's CPU time, to the same image work done bare",
+    "imaging": "image work in the sandbox, to bare libvips, Pillow, sharp, vipsthumbnail and thumbor",
     "null_jobs": "jobs without pixels: latency, rate, end to shred; to Dramatiq's own no-op",
     "key_store": "rotation of 10,000 live keys, a sweep at 10 thousand and at a million",
     "memory": "peak memory of a 200 MP upload",

@@ -34,6 +34,7 @@ from pipelines.renditions import (
 )
 from pipelines.steps import decode, encode, place
 from pipelines.steps.colour import flatten
+from pipelines.steps.crop import plan_box
 from pipelines.steps.finish import sharpen_for_size
 from pipelines.steps.measure import measure
 from pipelines.steps.placeholder import placeholder
@@ -145,6 +146,11 @@ class _Master:
         self.mark = Mark(work.arguments.get("watermark"), work.bounds)
         self._widths = sorted({spec.width for spec in specs if isinstance(spec, WidthRendition)}, reverse=True)
         self._only_widths = all(isinstance(spec, WidthRendition | PlaceholderRendition) for spec in specs)
+        self._boxes = [spec for spec in specs if isinstance(spec, BoxRendition)]
+        self._only_boxes = all(
+            (isinstance(spec, BoxRendition) and not spec.trim) or isinstance(spec, PlaceholderRendition)
+            for spec in specs
+        )
         self._whole: pyvips.Image | None = None
         self._reduced: dict[int, pyvips.Image] = {}
 
@@ -172,15 +178,27 @@ class _Master:
         return [width for width in self._widths if width <= self.source_width] or [self.source_width]
 
     def whole(self) -> pyvips.Image:
-        """The source at full size, or at the largest width if only widths are asked for."""
+        """The source at full size, or as large as the largest rendition needs it where only widths or boxes are."""
         if self._whole is None:
             if self.facts is None:
                 assert self.work.source is not None
                 self._whole = decode.load_from_pixels(self.work.data, *self.work.source)
             else:
-                width = self.widths()[0] if self._only_widths and self._widths else None
-                self._whole = decode.load(self.work.data, self.facts.format, self.facts.orientation, width=width)
+                self._whole = self._decoded(self.facts)
         return self._whole
+
+    def _decoded(self, facts: Facts) -> pyvips.Image:
+        data, kind, orientation = self.work.data, facts.format, facts.orientation
+        if self._only_widths and self._widths:
+            return decode.load(data, kind, orientation, width=self.widths()[0])
+        if self._only_boxes and self._boxes:
+            plans = [plan_box(*self.source_size, (spec.width, spec.height), spec.mode) for spec in self._boxes]
+            largest = max(plans, key=lambda plan: plan.picture_width)
+            if largest.scale < 1:
+                # Exactly that large, so that its frame needs no second reduction.
+                size = largest.picture_width, largest.picture_height
+                return decode.load(data, kind, orientation, width=size[0], height=size[1], exact=True)
+        return decode.load(data, kind, orientation)
 
     def at_width(self, width: int) -> pyvips.Image:
         """The source reduced to `width`, one of `widths`; each is made from the next larger one, which is cheaper."""
@@ -248,7 +266,7 @@ def _render_one(
             note("no-cut-out", 0, 0)
         return _item(spec.format, placed.image, payload.append(encode.encode_under(placed.image, spec, master.xmp)))
     if isinstance(spec, BoxRendition):
-        framed = frame(master.whole(), spec)
+        framed = frame(master.whole(), spec, master.source_size)
         if max(framed.plan.width, framed.plan.height) < max(spec.width, spec.height) and spec.mode != "inside":
             note("box-smaller", max(framed.plan.width, framed.plan.height), max(spec.width, spec.height))
         image = master.mark.on(framed.image) if spec.watermark else framed.image

@@ -4,10 +4,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.s3 import CREDENTIALS, MotoServer, RcloneServer
 from tests.sealed import SealedRoom, keyring_url
 from tests.valkey import PrivateValkey
+
+# How long one example takes is decided by what else the machine does.
+settings.register_profile("dayfly", deadline=None)
+settings.load_profile("dayfly")
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,6 @@ _SHADOW_HEIGHT = 0.10
 _SHADOW_BLUR = 0.02
 
 
-def plain(width: int, height: int, colour: Sequence[int]) -> pyvips.Image:
-    """Return one colour."""
-    return (pyvips.Image.black(width, height, bands=3) + list(colour)).cast("uchar").copy(interpretation="srgb")
-
-
 def gradient(width: int, height: int, top: Sequence[int], bottom: Sequence[int]) -> pyvips.Image:
     """Return a gradient from `top` in the first row to `bottom` in the last."""
     share = pyvips.Image.xyz(1, height).extract_band(1) / max(1, height - 1)

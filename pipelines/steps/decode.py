@@ -118,16 +118,24 @@ def open_by_pillow(data: Data, kind: str) -> Image.Image:
 
 
 def load(
-    data: Data, kind: str, orientation: int, *, width: int | None = None, height: int | None = None
+    data: Data,
+    kind: str,
+    orientation: int,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    exact: bool = False,
 ) -> pyvips.Image:
     """
     Decode into memory, upright and in sRGB, reduced to fit `width` × `height` where these are given; never enlarged.
+
+    With `exact` it becomes just that size, which must be the picture's own shape but for rounding.
 
     Raises:
         Refusal: The file is truncated or damaged.
     """
     with decoding(data, kind):
-        image = _load_lazily(data, kind, orientation, width, height)
+        image = _load_lazily(data, kind, orientation, width, height, "force" if exact else "down")
         # Evaluated here, so that a decode error is met as one, and so that several renditions can start from it.
         return image.copy_memory()
 
@@ -151,18 +159,20 @@ def load_from_pixels(data: Data, width: int, height: int, bands: int) -> pyvips.
     return pyvips.Image.new_from_memory(data, width, height, bands, "uchar").copy(interpretation="srgb")
 
 
-def _load_lazily(data: Data, kind: str, orientation: int, width: int | None, height: int | None) -> pyvips.Image:
+def _load_lazily(
+    data: Data, kind: str, orientation: int, width: int | None, height: int | None, size: str
+) -> pyvips.Image:
     if kind in BY_PILLOW:
         image = _pillow_pixels(data, kind)
         image = upright(image, orientation)
         if width is not None or height is not None:
-            image = image.thumbnail_image(width or ANY_SIDE, height=height or ANY_SIDE, size="down", no_rotate=True)
+            image = image.thumbnail_image(width or ANY_SIDE, height=height or ANY_SIDE, size=size, no_rotate=True)
         return to_srgb(image)
     if width is not None or height is not None:
         # Shrinks while it decodes, turns upright and leaves CMYK by itself. Its own fail_on is ignored
         # (libvips issue 5195), the loader's option string is not.
         image = pyvips.Image.thumbnail_buffer(
-            data, width or ANY_SIDE, height=height or ANY_SIDE, size="down", option_string="[fail_on=error]"
+            data, width or ANY_SIDE, height=height or ANY_SIDE, size=size, option_string="[fail_on=error]"
         )
         return to_srgb(image)
     image = open_sequential(data, kind)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 import pyvips
@@ -15,6 +18,7 @@ from pipelines._sentences import refused
 from pipelines.steps.backdrop import border_of, distance_from, fit_backdrop, shadows_on, to_lab
 from pipelines.steps.place import plan_placement
 from tests import photos
+from tests.harness import REPO
 from tests.pipelines.pictures import decoded
 
 SPEC = CanvasRendition(name="main", canvas=2000, canvas_min=500, fill=0.88, format="jpeg")
@@ -156,6 +160,28 @@ def test_every_refusal_has_a_sentence_with_and_without_numbers(code: RefusalCode
         assert error.code is code
         assert str(error).endswith(".")
         assert "None" not in str(error)
+
+
+def test_the_page_lists_every_refusal_with_the_sentence_it_has() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+\.) \|$", (REPO / "docs" / "recipes.md").read_text("utf-8"), re.MULTILINE)
+    numbers: dict[str, dict[str, Any]] = {
+        "too-many-bytes": {"actual": 80 << 20, "limit": 64 << 20},
+        "format-not-supported": {"what": "PDF"},
+        "too-many-pixels": {"actual": 412_000_000, "limit": 100_000_000},
+        "side-too-long": {"actual": 20_001, "limit": 20_000},
+        "too-many-frames": {"actual": 1001, "limit": 1000},
+        "too-many-scans": {"limit": 100},
+        "profile-too-large": {"actual": 6_291_456, "limit": 4_194_304},
+        "too-small": {"actual": 300, "limit": 440},
+    }
+
+    assert [code for code, _sentence in rows] == [code.value for code in RefusalCode]
+    for code, sentence in rows:
+        error = refused(RefusalCode(code), **numbers.get(code, {}))
+        assert str(error) == sentence
+        assert {"actual": error.actual, "limit": error.limit, "what": error.what}.items() >= numbers.get(
+            code, {}
+        ).items()
 
 
 def test_the_sentence_for_pixels_is_the_one_a_site_can_show() -> None:
