@@ -55,6 +55,7 @@ class UserRole(StrEnum):
     WORKER = "worker"
     SWEEPER = "sweeper"
     EXPORTER = "exporter"
+    WEBHOOKS = "webhooks"
     DOCTOR = "doctor"
     REPLICA = "replica"
     SENTINEL = "sentinel"
@@ -75,6 +76,7 @@ _ACCEPT_JOBS: Final = Work(
         "jobs:all": "zadd",
         "jobs:states": "hincrby",
         "jobs:written": "incrby",
+        "jobs:erasures": "",
         "subject:*": "zadd pttl pexpire",
     },
     frozenset({"create"}),
@@ -91,14 +93,41 @@ _CANCEL_JOBS: Final = Work(
         "jobs:all": "",
         "jobs:states": "hincrby",
         "jobs:written": "incrby",
+        "jobs:erasures": "zadd",
     },
     frozenset({"cancel", "transition", "finish"}),
     _TELL,
 )
 _MOVE_JOBS: Final = Work(
-    _CANCEL_JOBS.commands, frozenset({"claim", "renew", "transition", "release", "finish", "abandon"}), _TELL
+    _CANCEL_JOBS.commands, frozenset({"claim", "renew", "transition", "note", "release", "finish", "abandon"}), _TELL
 )
-_LOOK_AFTER_JOBS: Final = Work({"jobs:open": "zrangebyscore zadd"}, frozenset({"due"}), frozenset({"time"}))
+_LOOK_AFTER_JOBS: Final = Work(
+    {"jobs:open": "zrangebyscore zadd", "jobs:erasures": "zrangebyscore zadd"}, frozenset({"due"}), frozenset({"time"})
+)
+_ERASE_AT_PROVIDERS: Final = Work(
+    {"job:*": "exists hget hgetall hincrby hset", "jobs:erasures": "zadd zrem zscore"},
+    frozenset({"claim_erasure", "answer_erasure"}),
+    frozenset({"time"}),
+)
+_WAKE_JOBS: Final = Work({"job:*": "hget hexists hset"}, frozenset({"wake"}), frozenset({"time"}))
+_PASS_GATES: Final = Work(
+    {
+        "provider-accounts": "sadd",
+        "provider:*:state": "hget hset hsetnx hdel hincrby",
+        "provider:*:slots": "zadd zcard zrem zremrangebyscore zscore pexpire pttl",
+        "provider:*:waiting": "zadd zcard zrem zremrangebyscore pexpire",
+    },
+    frozenset({"gate_enter", "gate_keep", "gate_report"}),
+    frozenset({"time"}),
+)
+_WATCH_GATES: Final = Work(
+    {
+        "provider-accounts": "smembers",
+        "provider:*:state": "hgetall",
+        "provider:*:slots": "zcount",
+        "provider:*:waiting": "zcount",
+    }
+)
 _FORGET_JOBS: Final = Work({"job:*": "exists", "jobs:all": "zrangebyscore zrem"})
 _COUNT_JOBS: Final = Work({"jobs:states": "hgetall"})
 # The lock of redis-py, with scripts of its own.
@@ -162,7 +191,15 @@ _WORKS: Final[Mapping[UserRole, Mapping[ServerKind, tuple[Work, ...]]]] = {
         ServerKind.ROOTS: (READ_OUTPUT_ROOTS, _LOOK_AT_SERVER),
     },
     UserRole.WORKER: {
-        ServerKind.RECORDS: (_MOVE_JOBS, _NUDGE, _CONSUME, _LOOK_AT_SERVER),
+        ServerKind.RECORDS: (
+            _MOVE_JOBS,
+            _ERASE_AT_PROVIDERS,
+            _WAKE_JOBS,
+            _PASS_GATES,
+            _NUDGE,
+            _CONSUME,
+            _LOOK_AT_SERVER,
+        ),
         # A root that is missing when it starts is made by it, so it rotates, too.
         ServerKind.KEYS: (*_SEALS_AND_OPENS, ROTATE, HEAL, _LOOK_AT_SERVER),
         ServerKind.ROOTS: (HOLD_ROOTS, _LOOK_AT_SERVER, _READ_CONFIG),
@@ -173,12 +210,13 @@ _WORKS: Final[Mapping[UserRole, Mapping[ServerKind, tuple[Work, ...]]]] = {
         ServerKind.ROOTS: (HOLD_ROOTS, _LOOK_AT_SERVER, _READ_CONFIG),
     },
     UserRole.EXPORTER: {
-        ServerKind.RECORDS: (_COUNT_JOBS, _COUNT_MESSAGES),
+        ServerKind.RECORDS: (_COUNT_JOBS, _COUNT_MESSAGES, _WATCH_GATES),
         ServerKind.KEYS: (READ_FIGURES,),
         ServerKind.ROOTS: (),
     },
+    UserRole.WEBHOOKS: {ServerKind.RECORDS: (_WAKE_JOBS, _NUDGE), ServerKind.KEYS: (), ServerKind.ROOTS: ()},
     UserRole.DOCTOR: {
-        ServerKind.RECORDS: (Work({}, keyless=frozenset({"time"})), _LOOK_AT_SERVER, _READ_CONFIG),
+        ServerKind.RECORDS: (_WATCH_GATES, Work({}, keyless=frozenset({"time"})), _LOOK_AT_SERVER, _READ_CONFIG),
         ServerKind.KEYS: (READ_FIGURES, _LOOK_AT_SERVER, _READ_CONFIG),
         ServerKind.ROOTS: (TRY_ROOTS, _LOOK_AT_SERVER, _READ_CONFIG),
     },

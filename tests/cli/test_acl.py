@@ -28,7 +28,7 @@ def test_passwords_are_made_once_kept_private_and_printed_as_digests(
 
     assert first == second
     assert known["web"] == "w" * 20
-    assert set(known) == {"web", "worker", "sweeper", "exporter", "doctor", "admin"}
+    assert set(known) == {"web", "worker", "sweeper", "exporter", "webhooks", "doctor", "admin"}
     for password in known.values():
         assert password not in first
         assert hashlib.sha256(password.encode()).hexdigest() in first
