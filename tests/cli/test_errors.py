@@ -82,7 +82,7 @@ def test_a_folder_is_no_photo(dayfly: Run, tmp_path: Path) -> None:
         (("--recipe", "web-sett"), "There is no recipe called 'web-sett'; known: .* Did you mean 'web-set'?"),
         (
             ("--recipe", "web-set", "--provider", "darkroom"),
-            "There is no provider called 'darkroom'; known: .*local, none",
+            "There is no provider called 'darkroom'; known: .*local, .*none",
         ),
         (
             ("--recipe", "amazon-main", "--provider", "none"),
