@@ -3,7 +3,7 @@ Start those who do the same image work: the sandbox, bare libvips, and what othe
 
 Each is told its tasks as lines on its input, does them with bytes in and bytes out on one core, and answers with the
 seconds each took and the renditions of the last. What is not in this project's own environment is installed into
-`benchmarks/.contenders` when it is first wanted.
+`contenders` of the virtual environment when it is first wanted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.processes import PeakMemory, cpu_seconds, descendants
 from tests.harness import REPO
 
-HOME = Path(__file__).parent.parent / ".contenders"
+HOME = Path(sys.prefix) / "contenders"
 SHARP, THUMBOR = "sharp@0.35.5", "thumbor==7.8.0"
 
 
