@@ -26,6 +26,7 @@ from pipelines import _answers
 from pipelines._orders import bounds_of, check_source
 from pipelines._outcomes import Operation, Outcome
 from pipelines._reports import PLACEHOLDER, FactsReport, MeasuredReport, PictureReport, RenditionsReport
+from pipelines._reports import build as build_reports
 from pipelines._supervisor import Supervisor
 from pipelines._wire import Ending, Order
 from pipelines._zygote_process import DEFAULT_ENTRY
@@ -87,6 +88,7 @@ class Sandbox:
         Raises:
             SandboxUnavailableError: It cannot start, or a layer is missing and `strict` is set: the message names it.
         """
+        build_reports()
         try:
             self._supervisor.start()
         except BaseException:
