@@ -114,6 +114,8 @@ def test_the_demo_leaves_no_process_however_it_is_stopped(tmp_path: Path, number
         env={**os.environ, "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": "1"},
         cwd=tmp_path,
         text=True,
+        # A shell has what it starts in the background ignore Ctrl-C, and a suite may be started so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("The pool runs under")

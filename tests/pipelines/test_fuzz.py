@@ -10,6 +10,8 @@ from pipelines import Encoded, Limits, Refused, Sandbox, load_recipes
 from tests import photos
 from tests.pipelines.fuzz import KINDS, damaged, fuzz, seeds
 
+pytestmark = pytest.mark.slow
+
 
 def test_damaged_files_of_every_format_are_pictures_or_refusals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,8 @@ import pytest
 from pipelines import Encoded, Limits, Refused, Sandbox, load_recipes
 from tests.pipelines.hostile import FILES
 
+pytestmark = pytest.mark.slow
+
 RECIPES = load_recipes()
 
 

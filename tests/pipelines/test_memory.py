@@ -15,6 +15,8 @@ from pipelines import Encoded, Limits, PipelineError, Recipe, Sandbox, load_reci
 from tests import photos
 from tests.pipelines.hostile import FILES
 
+pytestmark = pytest.mark.slow
+
 RECIPES = load_recipes()
 
 

@@ -5,6 +5,8 @@ import pytest
 from pipelines import Encoded, Limits, Sandbox, load_recipes
 from tests.photos import encode, picture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("media_format", ["JPEG", "AVIF"])
 def test_width_of_a_portrait_is_its_width_and_not_the_side_of_a_square(

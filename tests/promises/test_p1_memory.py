@@ -24,7 +24,7 @@ from tests.promises.test_p1_canary import EXIF, PIXELS, marked_photo
 from tests.valkey import PrivateValkey
 from worker.records import JobState
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
 JOBS = 2
 

@@ -25,6 +25,8 @@ from tests.roots import KINDS, Server, root_store
 from tests.sealed import SealedRoom
 from tests.valkey import PrivateValkey
 
+pytestmark = pytest.mark.slow
+
 UPLOAD = ObjectClass.UPLOAD
 EPOCHS = range(1, 6)
 

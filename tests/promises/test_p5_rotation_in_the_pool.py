@@ -12,7 +12,7 @@ from storage.faults import FaultPoint
 from tests.harness import Pool, eventually, photo
 from worker.records import JobState
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
 ROTATION = [point for point in FaultPoint if point.name.startswith("ROTATE_")]
 

@@ -13,6 +13,8 @@ from tests.roots import SHARED_KINDS, root_store
 from tests.sealed import SealedRoom
 from tests.valkey import PrivateValkey
 
+pytestmark = pytest.mark.slow
+
 UPLOAD = ObjectClass.UPLOAD
 ROTATION = [point for point in FaultPoint if point.value.startswith("rotate-")]
 

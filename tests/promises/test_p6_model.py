@@ -41,6 +41,8 @@ from tests.sealed import SealedRoom, keyring_url
 from tests.storage.test_keystore import let_expire
 from tests.valkey import PrivateValkey
 
+pytestmark = pytest.mark.slow
+
 CLASSES = st.sampled_from(list(ObjectClass))
 REASONS = st.sampled_from([ShredReason.DONE, ShredReason.CANCELLED, ShredReason.ERASED])
 CEILING = timedelta(hours=2)

@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 import redis
 from storage import *
 
+pytestmark = pytest.mark.slow
+
 socket, folder, roots_url, name, processes = sys.argv[1:]
 ref = ObjectRef.parse(name)
 pipes = []

@@ -21,6 +21,8 @@ from tests.photos import jpeg
 from worker.polling import POLLS_A_SECOND
 from worker.records import JobState
 
+pytestmark = pytest.mark.slow
+
 MOST_RESIDENT = 300 << 20
 
 

@@ -26,6 +26,8 @@ from providers import *
 from providers.runway import RunwayProvider
 from storage import *
 
+pytestmark = pytest.mark.slow
+
 socket, blobs, roots_url, key, address, *tasks = sys.argv[1:]
 roots = open_root_store(roots_url)
 store = SealedStore(KeyStore(redis.Redis(unix_socket_path=socket)), open_blob_store(blobs), {ObjectClass.OUTPUT: roots})

@@ -11,6 +11,8 @@ import pytest
 
 from tests.attack import CAMPAIGN, Recorder, belongs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -27,6 +27,8 @@ from tests.s3_proxy import Fault, FaultProxy
 from tests.sealed import SealedRoom
 from tests.storage.blob_conformance import NAME, OTHER, read, write
 
+pytestmark = pytest.mark.slow
+
 LARGE = bytes(range(256)) * (18 << 12)  # three parts of the default size
 PART, START, END = "partNumber=", "uploads", "uploadId="
 

@@ -43,7 +43,7 @@ from worker.records import JobState
 from worker.settings import Settings
 from worker.wiring import Deployment, Role
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
 PROCESSES = (UserRole.WEB, UserRole.WORKER, UserRole.SWEEPER, UserRole.EXPORTER, UserRole.WEBHOOKS, UserRole.DOCTOR)
 

@@ -27,7 +27,7 @@ from worker.jobs import JobStore
 from worker.records import JobId, JobState
 from worker.servers import open_redis
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
 
 @pytest.fixture

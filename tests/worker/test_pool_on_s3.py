@@ -13,6 +13,8 @@ from tests.harness import Pool, photo
 from tests.s3 import CREDENTIALS, SECRET_KEY, MotoServer, S3Server
 from tests.valkey import PrivateValkey
 
+pytestmark = pytest.mark.slow
+
 
 class BucketPool(Pool):
     """A pool whose ciphertext is in a bucket of one of the test services."""

@@ -12,7 +12,7 @@ from tests.roots import FORGETFUL
 from tests.valkey import PrivateValkey
 from worker.records import JobState
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
 
 @pytest.fixture
