@@ -2,8 +2,8 @@
 #
 #   setup   make .venv with the pinned, hashed dependencies
 #   demo    one photo through the whole pool on this machine
-#   test    the tests, two at a time (T=path narrows it, N=0 is one at a time, ARGS=... is passed to pytest; ARGS='-m slow'
-#           runs those that .ci/run adds)
+#   test    the tests, two at a time (T=path narrows it, N=0 is one at a time, ARGS=... is passed to pytest; ARGS='-m
+#           "slow and not campaign"' runs those that .ci/run adds)
 #   check   format, lint, types, import contracts, alert rules, manifests, Dockerfile
 #   bench   measurements, written to benchmarks/RESULTS.md
 #   chaos   the tests that kill and stall the pool, alone, then damaged photos for FUZZ_SECONDS (600)
