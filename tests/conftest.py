@@ -1,18 +1,39 @@
 from __future__ import annotations
 
+import logging
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.s3 import CREDENTIALS, MotoServer, RcloneServer
 from tests.sealed import SealedRoom, keyring_url
 from tests.valkey import PrivateValkey
+from worker.logs import _keep_fixed_text
 
 # How long one example takes is decided by what else the machine does.
 settings.register_profile("dayfly", deadline=None)
 settings.load_profile("dayfly")
+
+
+@pytest.fixture(autouse=True)
+def logs_of_the_tests_own() -> Iterator[None]:
+    """Take away what a command that ran in this process has set up for logs: it would blank what later tests see."""
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    yield
+    root = logging.getLogger()
+    ours = [handler for handler in root.handlers if _keep_fixed_text in handler.filters]
+    if ours:
+        for handler in ours:
+            root.removeHandler(handler)
+        root.setLevel(logging.WARNING)
+        logging.captureWarnings(False)
+        structlog.reset_defaults()
+        sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,14 @@ import pytest
 from storage import ObjectClass, Shredded
 from tests.sealed import SealedRoom
 
+pytestmark = pytest.mark.slow
+
 # Forked from one process, so that the machine's time goes into the race and not into importing.
 RACERS = """
 import json, os, sys, time
 from datetime import UTC, datetime, timedelta
 import redis
 from storage import *
-
-pytestmark = pytest.mark.slow
 
 socket, folder, roots_url, name, processes = sys.argv[1:]
 ref = ObjectRef.parse(name)

@@ -16,6 +16,8 @@ from tests.fakes.runway import FakeRunway
 from tests.fakes.server import KEY, Answer, Seen
 from tests.sealed import SealedRoom
 
+pytestmark = pytest.mark.slow
+
 # A worker's part of it, in a process of its own, whose memory is nobody else's.
 COLLECT = """
 import hashlib, sys
@@ -25,8 +27,6 @@ from pydantic import SecretStr
 from providers import *
 from providers.runway import RunwayProvider
 from storage import *
-
-pytestmark = pytest.mark.slow
 
 socket, blobs, roots_url, key, address, *tasks = sys.argv[1:]
 roots = open_root_store(roots_url)
