@@ -151,7 +151,7 @@ CAMPAIGN: Final = (
     ),
     _attack(
         "P6", "random orders of every operation against a model",
-        f"{P}/test_p6_model.py",
+        f"{P}/test_p6_model.py::test_p6_the_store_answers_as_the_model_whatever_the_order[12]",
     ),
     _attack(
         "P6", "fill the disks of the blob store and of Redis, and Redis' memory",
