@@ -11,6 +11,8 @@ from pipelines import Limits, Pixels, Prepared, RefusalCode, Refused, Sandbox
 from tests import photos
 from tests.pipelines.pictures import array_of
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).parents[2] / "examples" / "photos"
 
 

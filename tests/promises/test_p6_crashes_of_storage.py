@@ -27,6 +27,8 @@ from storage import (
 from tests.sealed import SealedRoom
 from tests.storage.test_keystore import let_expire
 
+pytestmark = pytest.mark.slow
+
 UPLOAD = ObjectClass.UPLOAD
 
 # Passes every fault point once. What it seals is printed, so that the test knows what it must find.
