@@ -43,6 +43,12 @@ class Refused(PipelineError):  # noqa: N818  A refusal is an outcome of the work
         self.limit = limit
         self.what = what
 
+    @property
+    def facts(self) -> dict[str, int | str]:
+        """`actual`, `limit` and `what`, as far as they are known: all that a translation needs besides the code."""
+        known = {"actual": self.actual, "limit": self.limit, "what": self.what}
+        return {name: value for name, value in known.items() if value is not None}
+
 
 class SandboxError(PipelineError):
     """The sandboxed work ended without an answer. Nothing is known about the file."""

@@ -37,7 +37,7 @@ from worker.errors import JobDamagedError, LeaseLostError, ServerUnavailableErro
 from worker.faults import WorkerFault
 from worker.jobs import Lease
 from worker.leases import LeaseKeeper
-from worker.records import JobId, JobState
+from worker.records import NO_FACTS, ErrorFacts, JobId, JobState
 from worker.run import Run
 from worker.settling import finish_settled, settle, settled_fields
 from worker.steps import STEPS, Wait
@@ -142,7 +142,7 @@ class Advance:
         except (LeaseLostError, ServerUnavailableError):
             raise
         except Refused as error:
-            self._end(run, JobState.FAILED, ShredReason.REFUSED, str(error.code), str(error))
+            self._end(run, JobState.FAILED, ShredReason.REFUSED, str(error.code), str(error), error.facts)
         except ObjectShreddedError as error:
             if error.reason in (ShredReason.CANCELLED, ShredReason.ERASED):
                 self._end(run, JobState.CANCELLED, ShredReason.CANCELLED)
@@ -190,13 +190,19 @@ class Advance:
         return Wait(max(backoff, hint or backoff), strike=hint is None)
 
     def _end(
-        self, run: Run, outcome: JobState, reason: ShredReason, code: str | None = None, message: str | None = None
+        self,
+        run: Run,
+        outcome: JobState,
+        reason: ShredReason,
+        code: str | None = None,
+        message: str | None = None,
+        facts: ErrorFacts = NO_FACTS,
     ) -> None:
         if run.job.state is JobState.SETTLED:
             # Settling asks for nothing that can be refused; if it is, the sweeper has it tried again.
             log.error("a settled job could not be finished", job=run.job.id, code=code)
             return
-        run.lease = settle(run.lease, self._bench.jobs, outcome, reason, code, message)
+        run.lease = settle(run.lease, self._bench.jobs, outcome, reason, code, message, facts)
 
     def _end_expired(self, run: Run) -> None:
         self._end(

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NewType
 
 from pipelines.sources import Note
@@ -23,6 +24,11 @@ from worker.errors import JobDamagedError
 from worker.transfers import Transfers, decode_transfers
 
 JobId = NewType("JobId", str)
+
+ErrorFacts = Mapping[str, int | str]
+"""What the sentence of an error was made from besides its code: for a refusal `actual`, `limit` and `what`."""
+
+NO_FACTS: ErrorFacts = MappingProxyType({})
 
 RECORD_VERSION = 1
 
@@ -131,6 +137,7 @@ class JobRecord:
     erase_tries: int = 0
     error_code: str | None = None
     error_message: str | None = None
+    error_facts: ErrorFacts = field(default_factory=dict)
     ended_at: datetime | None = None
     subject_hash: str | None = None
     stage_times: Mapping[str, datetime] = field(default_factory=dict)
@@ -163,7 +170,9 @@ class JobRecord:
             "ended_at": _iso(self.ended_at),
             "deadline": _iso(self.deadline),
             "stage_times": {state: _iso(at) for state, at in self.stage_times.items()},
-            "error": None if self.error_code is None else {"code": self.error_code, "message": self.error_message},
+            "error": None
+            if self.error_code is None
+            else {"code": self.error_code, "message": self.error_message, **self.error_facts},
             "outputs": [output.to_json() for output in self.outputs],
             "transfers": [transfer.to_json() for transfer in self.transfers],
             "notes": [{**asdict(note), "message": str(note)} for note in self.notes],
@@ -257,6 +266,7 @@ def _decoded(job_id: JobId, fields: Mapping[bytes, bytes]) -> JobRecord:
         erase_tries=int(text.get("erase_tries", "0")),
         error_code=text.get("error_code"),
         error_message=text.get("error_message"),
+        error_facts=dict(json.loads(text.get("error_facts", "{}"))),
         ended_at=_from_ms(text["ended_at"]) if "ended_at" in text else None,
         subject_hash=text.get("subject"),
         stage_times=dict(sorted(times.items(), key=lambda item: item[1])),

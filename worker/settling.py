@@ -8,6 +8,7 @@ consumed is shredded in one script of the key store, the ciphertext is deleted, 
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from storage import DeadlineError, ObjectRef, ObjectShreddedError, SealedStore, 
 from storage.faults import reach
 from worker.faults import WorkerFault
 from worker.jobs import JobStore, Lease
-from worker.records import JobRecord, JobState
+from worker.records import NO_FACTS, ErrorFacts, JobRecord, JobState
 
 
 class Stores(Protocol):
@@ -91,12 +92,18 @@ def _postponed(job: JobRecord, settled_at: datetime, stores: Stores) -> tuple[Ob
 
 
 def settled_fields(
-    outcome: JobState, reason: ShredReason, code: str | None = None, message: str | None = None
+    outcome: JobState,
+    reason: ShredReason,
+    code: str | None = None,
+    message: str | None = None,
+    facts: ErrorFacts = NO_FACTS,
 ) -> dict[str, str]:
     """Give the fields of a transition to `settled`."""
     fields = {"outcome": str(outcome), "reason": str(reason)}
     if code is not None:
         fields |= {"error_code": code, "error_message": message or ""}
+    if facts:
+        fields["error_facts"] = json.dumps(dict(facts), separators=(",", ":"))
     return fields
 
 
@@ -111,9 +118,15 @@ def settle(
     reason: ShredReason,
     code: str | None = None,
     message: str | None = None,
+    facts: ErrorFacts = NO_FACTS,
 ) -> Lease:
     """
     Fix the outcome of a job that ends without outputs.
+
+    Args:
+        code: A stable name of what went wrong, for programs.
+        message: The same as a sentence, for people.
+        facts: What a translation of the sentence needs besides the code.
 
     Raises:
         LeaseLostError: Somebody else holds the job.
@@ -121,11 +134,12 @@ def settle(
     settled = jobs.transition(
         lease,
         JobState.SETTLED,
-        settled_fields(outcome, reason, code, message),
+        settled_fields(outcome, reason, code, message, facts),
         outcome=outcome,
         reason=str(reason),
         error_code=code,
         error_message=message,
+        error_facts=facts,
     )
     reach(WorkerFault.SETTLED)
     return settled

@@ -42,6 +42,13 @@ def test_p9_every_bad_file_ends_its_job_and_its_key_and_costs_no_worker(pools: C
 
     assert {name: ended[name].error_code for name in refused} == {name: name for name in refused}
     assert all((ended[name].error_message or "").endswith(".") for name in refused)
+    assert ended["too-many-pixels"].to_json()["error"] == {
+        "code": "too-many-pixels",
+        "message": ended["too-many-pixels"].error_message,
+        "actual": 900_000_000,
+        "limit": 100_000_000,
+    }, "a site can say it in another language"
+    assert ended["format-not-supported"].error_facts == {"what": "SVG"}
     assert {ended[name].state for name in accepted} == {JobState.DONE}
     assert worker.poll() is None
     for job in ended.values():

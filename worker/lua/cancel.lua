@@ -7,7 +7,7 @@ if not intact() then return damaged() end
 local now = now_ms()
 redis.call('HINCRBY', job, 'fence', 1)
 redis.call('HSET', job, 'outcome', 'cancelled', 'reason', 'cancelled', 'lease_until', now + ARGV[2])
-redis.call('HDEL', job, 'error_code', 'error_message', 'wake_at')
+redis.call('HDEL', job, 'error_code', 'error_message', 'error_facts', 'wake_at')
 if state ~= 'settled' then enter(ARGV[1], state, 'settled', now) end
 redis.call('ZADD', open_jobs, now + ARGV[2], ARGV[1])
 local fields = redis.call('HGETALL', job)
