@@ -172,6 +172,19 @@ CAMPAIGN: Final = (
     _attack(
         "P7", "kill the worker before, in and after a paid call",
         f"{P}/test_p7_paid_once_at_a_provider.py",
+        f"{P}/test_p7_lost_calls.py::test_p7_campaign_of_real_kills_around_a_paid_call",
+    ),
+    _attack(
+        "P7", "lose the answer to a paid call, and the answer to the question what became of it",
+        f"{P}/test_p7_lost_calls.py::test_p7_a_worker_that_dies_around_a_paid_call_leaves_at_most_one_charge",
+        f"{P}/test_p7_lost_calls.py::test_p7_a_call_that_may_still_be_under_way_is_not_made_again",
+        f"{P}/test_p7_lost_calls.py::test_p7_a_look_up_that_fails_does_not_make_a_new_call",
+        f"{P}/test_p7_lost_calls.py::test_p7_a_look_up_at_another_server_proves_nothing",
+        f"{P}/test_p7_lost_calls.py::test_p7_a_double_charge_is_not_a_triple_one",
+    ),
+    _attack(
+        "P7", "kill the worker that asks for many waiting tasks",
+        f"{P}/test_p7_many_tasks_waiting.py::test_p7_waiting_tasks_outlive_their_worker_and_are_paid_once",
     ),
     _attack(
         "P9", "break out of the sandbox",
