@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyvips
+from PIL import Image
 
 from pipelines import _jpeg
 from pipelines._outcomes import RefusalCode
@@ -128,7 +129,13 @@ def _vips_facts(data: decode.Data, kind: str, scans: int, bounds: Bounds) -> Fac
     except pyvips.Error as error:
         # VIPS_MAX_COORD makes the loader itself refuse a side that is too long, before we see the header.
         _check_size(*_declared_size(data, kind), bounds)
-        raise decode.broken(data, kind) from error
+        raise decode.broken(data, kind, str(error)) from error
+    if image.format not in ("uchar", "ushort"):
+        # What the numbers of a TIFF mean, as light, is anybody's guess then.
+        raise Refusal(RefusalCode.FORMAT_NOT_SUPPORTED, what="unusual TIFF")
+    if kind == "gif":
+        # libvips takes a screen that is too large for a mistake and shows something smaller.
+        _check_size(*_declared_size(data, kind), bounds)
     profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else b""
     if len(profile) > bounds.profile_bytes:
         raise Refusal(RefusalCode.PROFILE_TOO_LARGE, actual=len(profile), limit=bounds.profile_bytes)
@@ -141,7 +148,7 @@ def _vips_facts(data: decode.Data, kind: str, scans: int, bounds: Bounds) -> Fac
         bits=_BITS.get(image.format, 8),
         has_alpha=bool(image.hasalpha()),
         has_profile=bool(profile),
-        orientation=_orientation(image.get("orientation") if image.get_typeof("orientation") else 1),
+        orientation=_orientation(image.get("orientation") if image.get_typeof("orientation") else _late(data, kind)),
         scans=scans,
         cmyk=image.interpretation == "cmyk",
     )
@@ -176,6 +183,24 @@ def _check_size(width: int, height: int, bounds: Bounds) -> None:
 
 def _orientation(value: object) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _late(data: decode.Data, kind: str) -> object:
+    """
+    Return the EXIF orientation that stands behind a PNG's pixels, where libvips does not look.
+
+    The format allows it there (PNG, third edition, 11.3.4.7), and exiftool writes it so.
+    """
+    position = 8
+    while kind == "png" and position + 12 <= len(data):
+        size, name = int.from_bytes(data[position : position + 4], "big"), bytes(data[position + 4 : position + 8])
+        if name == b"eXIf":
+            exif = Image.Exif()
+            with decode.decoding(data, kind):
+                exif.load(bytes(data[position + 8 : position + 8 + size]))
+            return exif.get(0x0112)
+        position += 12 + size
+    return 1
 
 
 def _declared_size(data: decode.Data, kind: str) -> tuple[int, int]:

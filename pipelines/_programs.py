@@ -129,6 +129,9 @@ def render(work: Work) -> Report:
         item = _render_one(spec, index, master, payload, notes)
         if item is not None:
             items.append({"index": index, **item})
+    if not items:
+        longest = max(encode.LONGEST_SIDE[spec.format] for spec in specs if isinstance(spec, WidthRendition))
+        raise Refusal(RefusalCode.SIDE_TOO_LONG, actual=max(master.source_size), limit=longest)
     return {"kind": "renditions", "items": items, "notes": notes}
 
 
@@ -252,6 +255,9 @@ def _render_one(
         if spec.animated and master.frames > 1:
             note("first-frame-only", master.frames, master.most_frames)
         image = master.at_width(width)
+        if image.height > encode.LONGEST_SIDE[spec.format]:
+            note("skipped-too-long", image.height, encode.LONGEST_SIDE[spec.format])
+            return None
         if spec.sharpen:
             image = sharpen_for_size(image, width / master.source_width)
         if spec.watermark:
@@ -283,11 +289,19 @@ def _clean(_spec: CleanRendition, master: _Master, payload: Payload) -> Report:
     if facts is not None and facts.format == "jpeg" and facts.orientation == 1 and not facts.has_profile:
         stripped = _jpeg.without_metadata(master.work.data)
         # A claim worth checking: the file without its metadata decodes to the very same pixels.
-        if (decode.load(stripped, "jpeg", 1) != image).max() == 0:
+        if _shows(stripped, image):
             if master.xmp is not None:
                 stripped = _jpeg.with_xmp(stripped, master.xmp)
             return _item("jpeg", image, payload.append(stripped))
     return _item("png", image, payload.append(encode.encode(image, "png", xmp=master.xmp)))
+
+
+def _shows(jpeg: bytes, image: pyvips.Image) -> bool:
+    """Say whether the file is whole, not only forgiven by a decoder, and decodes to just this picture."""
+    try:
+        return _jpeg.is_complete(jpeg) and (decode.load(jpeg, "jpeg", 1) != image).max() == 0
+    except Refusal:
+        return False
 
 
 def _item(media_format: str, image: pyvips.Image, written: tuple[int, int]) -> Report:

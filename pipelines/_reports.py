@@ -24,7 +24,7 @@ Index = Annotated[int, Field(ge=0, le=63)]
 # The kinds of file that are known and not read, as a sentence names them.
 FileKind = Literal[
     "Photoshop", "PDF", "PostScript", "icon", "JPEG XL", "JPEG 2000", "ZIP", "camera raw", "HEIC", "video", "SVG",
-    "multi-channel",
+    "multi-channel", "unusual TIFF",
 ]  # fmt: skip
 
 

@@ -62,7 +62,8 @@ def _sentence(code: RefusalCode, actual: int | None, limit: int | None, what: st
 def _kind(what: str | None) -> str:
     if what is None:
         return "of a kind that is not read"
-    known = {"video": "a video", "icon": "an icon", "multi-channel": "a picture with more than four channels"}
+    known = {"video": "a video", "icon": "an icon", "unusual TIFF": "a TIFF of an unusual kind"}
+    known["multi-channel"] = "a picture with more than four channels"
     return known.get(what, f"{'an' if what == 'SVG' else 'a'} {what} file")
 
 

@@ -185,7 +185,8 @@ class Prepared(_Descriptor):
 
 
 NoteCode = Literal[
-    "narrower-than-asked", "skipped-too-narrow", "canvas-smaller", "box-smaller", "no-cut-out", "first-frame-only"
+    "narrower-than-asked", "skipped-too-narrow", "canvas-smaller", "box-smaller", "no-cut-out", "first-frame-only",
+    "skipped-too-long",
 ]  # fmt: skip
 
 
@@ -210,6 +211,8 @@ class Note:
             "because the photo is not enlarged.",
             "first-frame-only": f"{self.rendition}: only the first of {self.actual} frames, because at most "
             f"{self.wanted} of their size can be kept.",
+            "skipped-too-long": f"{self.rendition}: left out, it would be {self.actual} px high and its format ends at "
+            f"{self.wanted} px.",
             "no-cut-out": f"{self.rendition}: the picture has no transparency, so its subject was found by its "
             "distance from the background colour.",
         }

@@ -3,7 +3,7 @@ Decode: from a file's bytes to an upright 8-bit sRGB picture of three or four ba
 
 libvips reads JPEG, PNG, WebP, GIF and TIFF; Pillow reads AVIF, at half the time and memory, BMP, and HEIC where the
 optional pillow-heif is installed. Every decode fails on the first error: a half-uploaded photo must not become a
-half-grey rendition.
+half-grey rendition. Where libvips goes on regardless, its error buffer tells.
 """
 
 from __future__ import annotations
@@ -47,9 +47,27 @@ ANY_SIDE = 20_000
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
+# What libvips says of a TIFF that is whole, but of one of the many kinds that it does not read.
+_KINDS_NOT_READ = (
+    "not configured",
+    "not implemented",
+    "not supported",
+    "not a whole number of bytes",
+    "samples out of range",
+    "bad labq format",
+)
+# What libjpeg says of bytes between two segments. Cameras and editors leave such; the picture is whole.
+_HARMLESS = "extraneous bytes before marker"
 
-def broken(data: Data, kind: str) -> Refusal:
-    """Return the refusal for a file whose decoder gave up: it ends early, or it is damaged."""
+
+def broken(data: Data, kind: str, said: str = "") -> Refusal:
+    """
+    Return the refusal for a file whose decoder gave up: it ends early, or it is damaged.
+
+    What the decoder *said* of a TIFF may tell that it is neither, but of a kind that is not read.
+    """
+    if kind == "tiff" and any(words in said for words in _KINDS_NOT_READ):
+        return Refusal(RefusalCode.FORMAT_NOT_SUPPORTED, what="unusual TIFF")
     size = len(data)
     if kind == "jpeg":
         complete = _jpeg.is_complete(data)
@@ -72,8 +90,9 @@ def decoding(data: Data, kind: str) -> Iterator[None]:
     Turn a decoder's error into a refusal, and its message into nothing: it may quote the file.
 
     Raises:
-        Refusal: The file is truncated or damaged.
+        Refusal: The file is truncated or damaged, or a TIFF of a kind that is not read.
     """
+    pyvips.vips_lib.vips_error_clear()
     try:
         yield
     except PermissionError:
@@ -89,7 +108,11 @@ def decoding(data: Data, kind: str) -> Iterator[None]:
         struct.error,
         Image.DecompressionBombError,
     ) as error:
-        raise broken(data, kind) from error
+        raise broken(data, kind, str(error)) from error
+    # libvips leaves a tile that it cannot decode black, libjpeg the rest of a scan grey, and both call it a success.
+    said = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace")
+    if any(_HARMLESS not in line for line in said.splitlines()):
+        raise broken(data, kind, said)
 
 
 def open_sequential(data: Data, kind: str) -> pyvips.Image:
@@ -169,12 +192,16 @@ def _load_lazily(
             image = image.thumbnail_image(width or ANY_SIDE, height=height or ANY_SIDE, size=size, no_rotate=True)
         return to_srgb(image)
     if width is not None or height is not None:
-        # Shrinks while it decodes, turns upright and leaves CMYK by itself. Its own fail_on is ignored
-        # (libvips issue 5195), the loader's option string is not.
+        box = (width or ANY_SIDE, height or ANY_SIDE)
+        wide, high = box if orientation < 5 else box[::-1]
+        # Shrinks while it decodes and leaves CMYK by itself. Its own fail_on is ignored (libvips issue 5195), the
+        # loader's option string is not. Turned afterwards: libvips does not know of every place for an orientation.
         image = pyvips.Image.thumbnail_buffer(
-            data, width or ANY_SIDE, height=height or ANY_SIDE, size=size, option_string="[fail_on=error]"
+            data, wide, height=high, size=size, no_rotate=True, option_string="[fail_on=error]"
         )
-        return to_srgb(image)
+        if orientation != 1:
+            image = image.copy_memory()
+        return to_srgb(upright(image, orientation))
     image = open_sequential(data, kind)
     if orientation != 1:
         image = image.copy_memory()
@@ -183,6 +210,10 @@ def _load_lazily(
 
 def _pillow_pixels(data: Data, kind: str) -> pyvips.Image:
     photo = open_by_pillow(data, kind)
+    if photo.mode.startswith("I;16"):
+        # Grey of 10 or 12 bits. Pillow itself would clip it to white.
+        grey = pyvips.Image.new_from_memory(photo.tobytes(), photo.width, photo.height, 1, "ushort")
+        return grey.copy(interpretation="grey16")
     mode = "RGBA" if photo.has_transparency_data else "RGB"
     profile: Any = photo.info.get("icc_profile")
     pixels = photo.convert(mode).tobytes()

@@ -10,6 +10,9 @@ from pipelines._refusal import Refusal
 from pipelines.renditions import BoxRendition, CanvasRendition
 from pipelines.steps.colour import flatten
 
+LONGEST_SIDE = {"jpeg": 65_500, "png": 100_000, "webp": 16_383, "avif": 16_384}
+"""The longest side in pixels that can be encoded: the bounds of libjpeg, of our reports, of WebP and of libheif."""
+
 _WEBP_EFFORT = 4
 _PNG_COMPRESSION = 6
 # Each step up doubles the time and saves a few per cent.

@@ -1,0 +1,163 @@
+"""A decoder's success is not a picture yet: tiles left black, scans ended early, numbers that are no light."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import pyvips
+from PIL import Image
+
+from pipelines import Encoded, Limits, RefusalCode, Refused, Sandbox, load_recipes
+from tests import photos
+from tests.pipelines.pictures import decoded, difference, prepared_array
+
+# Smooth enough that what overwrites its compressed data cannot pass for it.
+PHOTO = photos.picture(300, 300, seed=3, detail=4)
+
+
+def tiff(*, tiled: bool, compression: str = "deflate", pixel_format: str = "uchar") -> bytes:
+    picture = pyvips.Image.new_from_array(np.asarray(PHOTO)).cast(pixel_format)
+    return bytes(picture.tiffsave_buffer(compression=compression, tile=tiled, tile_width=64, tile_height=64))
+
+
+def wounded(data: bytes, at: float, length: int = 300) -> bytes:
+    """Return the file with a stretch of it overwritten, `at` a share of its length."""
+    start = int(len(data) * at)
+    return data[:start] + bytes((7 * i + 13) % 251 for i in range(length)) + data[start + length :]
+
+
+def junk_before_a_segment(jpeg: bytes, junk: bytes = b"\x00\x11\x22\x33\x44") -> bytes:
+    """Return the JPEG with bytes between its first table and what precedes it, which decoders pass over."""
+    at = jpeg.index(b"\xff\xdb")
+    return jpeg[:at] + junk + jpeg[at:]
+
+
+def ended_early(jpeg: bytes) -> bytes:
+    """Return the JPEG with half of its compressed data, and a proper end."""
+    return jpeg[: len(jpeg) * 3 // 5] + b"\xff\xd9"
+
+
+def unusual(**options: object) -> bytes:
+    out = io.BytesIO()
+    PHOTO.save(out, "TIFF", **options)
+    return out.getvalue()
+
+
+REFUSED = {
+    "tiles of a TIFF, deflated": (wounded(tiff(tiled=True), 0.5), RefusalCode.DAMAGED),
+    "tiles of a TIFF, LZW": (wounded(tiff(tiled=True, compression="lzw"), 0.5), RefusalCode.DAMAGED),
+    "strips of a TIFF": (wounded(tiff(tiled=False), 0.5), RefusalCode.DAMAGED),
+    "a JPEG with half of its scan": (ended_early(photos.jpeg(400, 300)), RefusalCode.DAMAGED),
+    "a TIFF compressed with LZMA": (unusual(compression="lzma"), RefusalCode.FORMAT_NOT_SUPPORTED),
+    "a TIFF compressed with Zstandard": (unusual(compression="zstd"), RefusalCode.FORMAT_NOT_SUPPORTED),
+    "a TIFF of signed numbers": (tiff(tiled=False, pixel_format="char"), RefusalCode.FORMAT_NOT_SUPPORTED),
+    "a TIFF of floating point": (tiff(tiled=False, pixel_format="float"), RefusalCode.FORMAT_NOT_SUPPORTED),
+    "a TIFF of 64 bits": (tiff(tiled=False, pixel_format="double"), RefusalCode.FORMAT_NOT_SUPPORTED),
+}
+
+
+@pytest.mark.parametrize("recipe", ["web-set", "original-clean"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_show_a_hole_or_a_guess_is_refused(name: str, recipe: str, sandbox: Sandbox, limits: Limits) -> None:
+    data, code = REFUSED[name]
+
+    with Encoded.from_bytes(data) as source, pytest.raises(Refused) as refused:
+        sandbox.render(source, load_recipes()[recipe], limits)
+
+    assert refused.value.code is code
+    if code is RefusalCode.FORMAT_NOT_SUPPORTED:
+        assert str(refused.value).startswith("This file is a TIFF of an unusual kind; please use JPEG")
+
+
+@pytest.mark.parametrize("tiled", [True, False])
+def test_the_same_tiff_without_a_wound_is_read(tiled: bool, sandbox: Sandbox, limits: Limits) -> None:
+    ours = prepared_array(sandbox, tiff(tiled=tiled), limits)
+
+    assert difference(ours, np.asarray(PHOTO)) == 0
+
+
+def test_bytes_between_two_segments_of_a_jpeg_cost_neither_the_photo_nor_its_clean_original(
+    sandbox: Sandbox, limits: Limits
+) -> None:
+    jpeg = photos.jpeg(200, 150)
+
+    with (
+        Encoded.from_bytes(junk_before_a_segment(jpeg)) as source,
+        sandbox.render(source, load_recipes()["original-clean"], limits) as renditions,
+    ):
+        (clean,) = renditions
+        picture = decoded(clean.data)
+
+    # Its compressed data could not be taken over as it is: the pixels are.
+    assert clean.media_type == "image/png"
+    assert difference(np.asarray(picture), np.asarray(decoded(jpeg))) < 1
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_a_grey_heic_of_more_than_eight_bits_is_not_white(bits: int, sandbox: Sandbox, limits: Limits) -> None:
+    ramp = np.tile(np.linspace(0, 65_535, 256).astype("<u2"), (64, 1))
+    data = photos.encode(Image.fromarray(ramp), "HEIF", quality=-1, bit_depth=bits)
+
+    ours = prepared_array(sandbox, data, limits)
+
+    assert difference(ours[..., 0], (ramp >> 8).astype(np.uint8)) < 2
+
+
+@pytest.mark.parametrize("side", [None, 60])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_orientation_behind_a_pngs_pixels_counts(
+    orientation: int, side: int | None, sandbox: Sandbox, limits: Limits
+) -> None:
+    png = photos.oriented_photo(orientation, media_format="PNG")
+    at = png.index(b"eXIf") - 4
+    chunk = png[at : at + 12 + int.from_bytes(png[at : at + 4], "big")]
+    moved = png.replace(chunk, b"")
+    moved = moved[: moved.index(b"IEND") - 4] + chunk + moved[moved.index(b"IEND") - 4 :]
+    assert moved.index(b"eXIf") > moved.rindex(b"IDAT")
+
+    ours = prepared_array(sandbox, moved, limits, side)
+
+    expected = photos.compass()
+    if side is not None:
+        expected = expected.resize((ours.shape[1], ours.shape[0]))
+    assert ours.shape[:2] == (expected.height, expected.width)
+    assert difference(ours[..., :3], np.asarray(expected)) < 5
+
+
+def test_a_png_whose_late_exif_is_noise_is_shown_as_it_is(sandbox: Sandbox, limits: Limits) -> None:
+    png = photos.encode(photos.picture(40, 30), "PNG")
+    chunk = b"eXIf" + b"MM\x00*\xff\xff\xff\xff noise"
+    late = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    data = png[: png.index(b"IEND") - 4] + late + png[png.index(b"IEND") - 4 :]
+
+    assert prepared_array(sandbox, data, limits).shape == (30, 40, 3)
+
+
+def test_a_photo_too_long_for_a_format_goes_without_that_rendition(sandbox: Sandbox, limits: Limits) -> None:
+    scroll = photos.encode(photos.picture(16, 17_000), "PNG")
+
+    with (
+        Encoded.from_bytes(scroll) as source,
+        sandbox.render(source, load_recipes()["web-set"], limits) as renditions,
+    ):
+        made = {rendition.name: (rendition.width, rendition.height) for rendition in renditions}
+        notes = {note.rendition: str(note) for note in renditions.notes}
+
+    assert made == {"w480-jpeg": (16, 17_000)}
+    assert "its format ends at 16383 px" in notes["w480-webp"]
+
+
+def test_a_photo_too_long_for_every_format_is_refused(sandbox: Sandbox, limits: Limits) -> None:
+    scroll = photos.encode(photos.picture(16, 17_000), "PNG")
+    webp_only = load_recipes()["web-set"].model_copy(
+        update={"renditions": [one for one in load_recipes()["web-set"].renditions if one.name.endswith("webp")]}
+    )
+
+    with Encoded.from_bytes(scroll) as source, pytest.raises(Refused) as refused:
+        sandbox.render(source, webp_only, limits)
+
+    assert str(refused.value) == "The longest side of this photo has 17,000 pixels; the limit is 16,383."
