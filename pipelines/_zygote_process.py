@@ -16,12 +16,13 @@ from pipelines.errors import SandboxUnavailableError
 DEFAULT_ENTRY = "pipelines.zygote:main"
 
 # Measured: with these a child's page faults fall from 10,200 to 785 per job, which is most of what a process per
-# image costs. One thread per image, because there are as many images at once as cores.
+# image costs. What is larger than 32 MiB is given back when it is freed: that costs no fault more and leaves a 24 MP
+# WebP at 56 MiB instead of 94. One thread per image, because there are as many images at once as cores.
 _ENVIRONMENT = {
     "HOME": "/nonexistent",
     "LC_ALL": "C.UTF-8",
     "MALLOC_ARENA_MAX": "1",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=67108864:glibc.malloc.mmap_threshold=1073741824",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.top_pad=67108864:glibc.malloc.mmap_threshold=33554432",
     "VIPS_CONCURRENCY": "1",
     "VIPS_BLOCK_UNTRUSTED": "1",
     "VIPS_MAX_COORD": "20000",

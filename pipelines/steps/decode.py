@@ -45,6 +45,8 @@ ANIMATED = frozenset({"gif", "webp"})
 # drops a larger value without an error and fits the picture into a square instead.
 ANY_SIDE = 20_000
 
+_STRIP_ROWS = 256
+
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 # What libvips says of a TIFF that is whole, but of one of the many kinds that it does not read.
@@ -239,7 +241,13 @@ def _pillow_pixels(data: Data, kind: str) -> pyvips.Image:
         return grey.copy(interpretation="grey16")
     mode = "RGBA" if photo.has_transparency_data else "RGB"
     profile: Any = photo.info.get("icc_profile")
-    pixels = photo.convert(mode).tobytes()
+    row = photo.width * len(mode)
+    pixels = bytearray(row * photo.height)
+    # A strip at a time: converted and written out whole, the picture would be there four times.
+    for top in range(0, photo.height, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, photo.height)
+        strip = photo.crop((0, top, photo.width, bottom))
+        pixels[top * row : bottom * row] = strip.convert(mode).tobytes()
     image = pyvips.Image.new_from_memory(pixels, photo.width, photo.height, len(mode), "uchar")
     image = image.copy(interpretation="srgb")
     if profile:
