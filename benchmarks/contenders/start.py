@@ -40,11 +40,20 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What one task took: seconds each time, CPU seconds a time, peak bytes of all its processes; None if it cannot."""
+    """
+    What one task took.
+
+    Attributes:
+        seconds: Each time.
+        cpu: CPU seconds a time.
+        peak: The most bytes that all its processes had together.
+        idle: What they had before the first photo.
+    """
 
     seconds: list[float]
     cpu: float
     peak: int
+    idle: int
     made: list[bytes]
 
 
@@ -54,21 +63,26 @@ class Racer:
     def __init__(self, process: subprocess.Popen[bytes], out: Path) -> None:
         self._process = process
         self._out = out
+        self._idle: int | None = None
 
     def work(self, task: str, count: int) -> Took | None:
         """
-        Do a task `count` times.
+        Do a task `count` times. None if it cannot.
 
         Raises:
             AssertionError: The contender failed, rather than said that it cannot do such a task.
         """
+        if self._idle is None:
+            # It answers when it has started.
+            self._ask(task, 0)
+            self._idle = PeakMemory(self._process.pid, shared_once=True).idle
         before = self._cpu()
         with PeakMemory(self._process.pid, shared_once=True) as memory:
             answer = self._ask(task, count)
         if "cannot" in answer:
             return None
         made = [(self._out / name).read_bytes() for name in answer["files"]]
-        return Took(answer["seconds"], (self._cpu() - before) / count, memory.peak, made)
+        return Took(answer["seconds"], (self._cpu() - before) / count, memory.peak, self._idle, made)
 
     def _ask(self, task: str, count: int) -> dict[str, list[float] | list[str]]:
         assert self._process.stdin is not None
