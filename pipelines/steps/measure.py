@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import pyvips
 
 from pipelines.steps.colour import flatten
+from pipelines.steps.subject import box_unlike
 
 _WHITE = [255, 255, 255]
 _STRIP_SHARE = 50
 _COLOUR_DISTANCE = 12
-# The search for the box takes most of the time, and is as good on a picture of this size.
-_SEARCH_SIDE = 1000
-# Below this there is no room for a product and a border, and libvips' median for noise does not fit in.
-_LEAST_SIDE = 8
 # JPEG's ringing reaches to the end of the block, or of the two, that an edge lies in.
 RINGING = 16
 
@@ -37,7 +33,7 @@ def measure(image: pyvips.Image) -> Measured:
     flat = flatten(image)
     # Counted several times, so kept; a byte a pixel.
     white = (flat == _WHITE).bandand().copy_memory()
-    left, top, width, height = _product_box(flat)
+    left, top, width, height = box_unlike(flat, _border_colour(flat), _COLOUR_DISTANCE)
     strips = _strips(white)
     border = sum(strip.avg() * strip.width * strip.height for strip in strips)
     return Measured(
@@ -45,21 +41,6 @@ def measure(image: pyvips.Image) -> Measured:
         white_outside=_white_outside(white, left, top, width, height),
         fill=max(width / flat.width, height / flat.height),
     )
-
-
-def _product_box(flat: pyvips.Image) -> tuple[int, int, int, int]:
-    if min(flat.width, flat.height) < _LEAST_SIDE:
-        return 0, 0, flat.width, flat.height
-    factor = max(1, max(flat.width, flat.height) // _SEARCH_SIDE)
-    small = flat.shrink(factor, factor) if factor > 1 and min(flat.width, flat.height) >= factor * _LEAST_SIDE else flat
-    scale_x, scale_y = flat.width / small.width, flat.height / small.height
-    left, top, width, height = small.find_trim(threshold=_COLOUR_DISTANCE, background=_border_colour(flat))
-    if width == 0 or height == 0:
-        return 0, 0, 0, 0
-    # Outwards to whole pixels: an edge of the product must not count as background.
-    right, bottom = math.ceil((left + width) * scale_x), math.ceil((top + height) * scale_y)
-    left, top = math.floor(left * scale_x), math.floor(top * scale_y)
-    return left, top, min(flat.width, right) - left, min(flat.height, bottom) - top
 
 
 def _strips(image: pyvips.Image) -> list[pyvips.Image]:

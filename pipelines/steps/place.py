@@ -12,12 +12,12 @@ from pipelines._refusal import Refusal
 from pipelines.renditions import CanvasRendition
 from pipelines.steps import background
 from pipelines.steps.colour import flatten
+from pipelines.steps.subject import box_unlike
 
 # Alpha below this is invisible on any background, but would keep the canvas from being exactly its colour.
 _FAINT_ALPHA = 8
 _VISIBLE_ALPHA = 16
 _COLOUR_DISTANCE = 10
-_LEAST_SIDE = 3
 
 
 class Placement(NamedTuple):
@@ -92,11 +92,8 @@ def subject_box(image: pyvips.Image, colour: tuple[int, int, int]) -> tuple[int,
         left, top, width, height = image.extract_band(3).find_trim(
             threshold=_VISIBLE_ALPHA, background=[0], line_art=True
         )
-    elif min(image.width, image.height) < _LEAST_SIDE:
-        # libvips' search needs room for its median.
-        return 0, 0, image.width, image.height
     else:
-        left, top, width, height = image.find_trim(threshold=_COLOUR_DISTANCE, background=list(colour))
+        left, top, width, height = box_unlike(image, colour, _COLOUR_DISTANCE)
     return left, top, width, height
 
 

@@ -15,6 +15,7 @@ from pipelines._jpeg import count_scans, declared_size, is_complete, segments, w
 from pipelines._outcomes import RefusalCode
 from pipelines._refusal import Refusal
 from pipelines._sentences import refused
+from pipelines.steps import subject
 from pipelines.steps.backdrop import border_of, distance_from, fit_backdrop, shadows_on, to_lab
 from pipelines.steps.place import plan_placement
 from tests import photos
@@ -199,3 +200,24 @@ def test_the_compass_turned_and_turned_back_is_itself() -> None:
         assert isinstance(shown, Image.Image)
         assert shown.size == photos.compass().size
         assert np.abs(np.asarray(shown).astype(int) - np.asarray(photos.compass())).mean() < 3
+
+
+@pytest.mark.parametrize(("width", "height"), [(600, 400), (3000, 2000), (5000, 900)])
+def test_a_subject_is_found_in_a_large_photo_to_within_a_pixel_of_the_smaller_one(width: int, height: int) -> None:
+    left, top, wide, high = width // 7, height // 5, width // 3, height // 3
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    pixels[top : top + high, left : left + wide] = (30, 60, 90)
+
+    found = subject.box_unlike(pyvips.Image.new_from_array(pixels), (255, 255, 255), 10)
+
+    # The median takes a pixel off each corner of the smaller picture, no more.
+    slack = 2 * max(1, max(width, height) // 1000)
+    edges = (found[0], found[1], found[0] + found[2], found[1] + found[3])
+    for edge, expected in zip(edges, (left, top, left + wide, top + high), strict=True):
+        assert abs(edge - expected) <= slack
+
+
+def test_nothing_unlike_the_background_is_no_subject() -> None:
+    page = pyvips.Image.black(2500, 300, bands=3) + 255
+
+    assert subject.box_unlike(page.cast("uchar"), (255, 255, 255), 10) == (0, 0, 0, 0)
