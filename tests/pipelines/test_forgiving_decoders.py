@@ -80,6 +80,16 @@ def test_the_same_tiff_without_a_wound_is_read(tiled: bool, sandbox: Sandbox, li
     assert difference(ours, np.asarray(PHOTO)) == 0
 
 
+def test_a_smaller_page_of_a_tiff_is_not_taken_for_a_reduction_of_the_first(sandbox: Sandbox, limits: Limits) -> None:
+    out = io.BytesIO()
+    other = Image.new("RGB", (150, 150), "red")
+    PHOTO.save(out, "TIFF", save_all=True, append_images=[other, other.resize((75, 75))])
+
+    ours = prepared_array(sandbox, out.getvalue(), limits, 75)
+
+    assert difference(ours, np.asarray(PHOTO.resize((75, 75), Image.Resampling.LANCZOS))) < 4
+
+
 def test_bytes_between_two_segments_of_a_jpeg_cost_neither_the_photo_nor_its_clean_original(
     sandbox: Sandbox, limits: Limits
 ) -> None:
