@@ -139,6 +139,9 @@ def _vips_facts(data: decode.Data, kind: str, scans: int, bounds: Bounds) -> Fac
     profile = image.get("icc-profile-data") if image.get_typeof("icc-profile-data") else b""
     if len(profile) > bounds.profile_bytes:
         raise Refusal(RefusalCode.PROFILE_TOO_LARGE, actual=len(profile), limit=bounds.profile_bytes)
+    if image.interpretation == "multiband":
+        # A TIFF whose bands are no colours that libvips knows: shown as RGB it would be a wrong picture.
+        raise Refusal(RefusalCode.FORMAT_NOT_SUPPORTED, what="multi-channel")
     return Facts(
         format=kind,
         width=image.width,

@@ -63,7 +63,7 @@ def _kind(what: str | None) -> str:
     if what is None:
         return "of a kind that is not read"
     known = {"video": "a video", "icon": "an icon", "unusual TIFF": "a TIFF of an unusual kind"}
-    known["multi-channel"] = "a picture with more than four channels"
+    known["multi-channel"] = "a picture whose channels are not those of a photo"
     return known.get(what, f"{'an' if what == 'SVG' else 'a'} {what} file")
 
 

@@ -43,6 +43,16 @@ def tiff(width: int, height: int, *, tiled: bool = False, endless: bool = False,
     return b"II*\x00" + struct.pack("<I", 8) + _ifd(entries, 8 if endless else 0)
 
 
+def tiff_of_channels(count: int, photometric: int) -> bytes:
+    """Return a good TIFF of 8 × 8 pixels and so many channels, which `photometric` says the meaning of."""
+    pixels = bytes(range(64)) * count
+    entries = [
+        (256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, photometric), (273, 4, 1, 8),
+        (277, 3, 1, count), (278, 4, 1, 8), (279, 4, 1, len(pixels)),
+    ]  # fmt: skip
+    return b"II*\x00" + struct.pack("<I", 8 + len(pixels)) + pixels + _ifd(entries)
+
+
 def png_with(*chunks: tuple[bytes, bytes], times: int = 1) -> bytes:
     """Return a good little PNG with other chunks before its picture, again and again."""
     header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
@@ -133,6 +143,9 @@ FILES: dict[str, Hostile] = {
     "TIFF whose directories go in a circle": Hostile(lambda: tiff(10, 10, endless=True)),
     "TIFF of 4 billion strips": Hostile(lambda: tiff(10, 10, strips=0xFFFF_FFFF)),
     "TIFF of 4 billion by 4 billion": Hostile(lambda: tiff(0xFFFF_FFFF, 0xFFFF_FFFF)),
+    # libvips calls it multiband, and would have had it sharpened as if it were RGB.
+    "TIFF whose four channels are no colours": Hostile(lambda: tiff_of_channels(4, 255)),
+    "TIFF whose five channels are no colours": Hostile(lambda: tiff_of_channels(5, 4)),
     "BMP of 4,225 megapixels": Hostile(photos.lying_bmp),
     "BMP of minus a pixel": Hostile(lambda: _bmp(-1, -1)),
     "BMP of no pixels": Hostile(lambda: _bmp(0, 0)),
