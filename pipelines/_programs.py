@@ -218,7 +218,7 @@ class _Master:
         """All frames one below the other, `width` wide; None if there is only one, or not room for all."""
         if self.facts is None or self.frames < 2 or self.frames > self.most_frames:
             return None
-        return decode.load_frames(self.work.data, self.facts.format, width)
+        return decode.load_frames(self.work.data, self.facts.format, self.facts.orientation, width)
 
     @property
     def frames(self) -> int:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyvips
-from PIL import AvifImagePlugin, Image
+from PIL import AvifImagePlugin, Image, ImageSequence
 
 from pipelines import _jpeg
 from pipelines._outcomes import RefusalCode
@@ -39,7 +39,9 @@ _LOADERS = {
 # Pillow's own name of each format it reads; no other of its decoders is in reach.
 BY_PILLOW = {"avif": "AVIF", "bmp": "BMP", "heic": "HEIF"}
 
-ANIMATED = frozenset({"gif", "webp"})
+ANIMATED = frozenset({"gif", "webp", "avif"})
+# The longest time, in milliseconds, that WebP can show a frame for.
+_LONGEST_DELAY = (1 << 24) - 1
 
 # "As large as it likes", for the side of a box that nobody asked for. No more than the zygote's VIPS_MAX_COORD: libvips
 # drops a larger value without an error and fits the picture into a square instead.
@@ -165,14 +167,18 @@ def load(
         return image.copy_memory()
 
 
-def load_frames(data: Data, kind: str, width: int) -> pyvips.Image:
+def load_frames(data: Data, kind: str, orientation: int, width: int) -> pyvips.Image:
     """
     Decode every frame of an animation, one below the other, each reduced to `width`; never enlarged.
+
+    How long each is shown is kept. How many frames there are is the caller's to bound, before.
 
     Raises:
         Refusal: The file is truncated or damaged.
     """
     with decoding(data, kind):
+        if kind in BY_PILLOW:
+            return _pillow_frames(data, kind, orientation, width)
         image = pyvips.Image.thumbnail_buffer(
             data, width, height=ANY_SIDE, size="down", option_string="[n=-1,fail_on=error]"
         )
@@ -234,7 +240,25 @@ def _within(data: Data, kind: str, width: int, height: int, size: str) -> pyvips
 
 
 def _pillow_pixels(data: Data, kind: str) -> pyvips.Image:
-    photo = open_by_pillow(data, kind)
+    return _pixels_of(open_by_pillow(data, kind))
+
+
+def _pillow_frames(data: Data, kind: str, orientation: int, width: int) -> pyvips.Image:
+    frames: list[pyvips.Image] = []
+    delays: list[int] = []
+    for photo in ImageSequence.Iterator(open_by_pillow(data, kind)):
+        frame = upright(_pixels_of(photo), orientation)
+        # Reduced one by one, so that only one is ever there at full size.
+        frame = frame.thumbnail_image(width, height=ANY_SIDE, size="down", no_rotate=True)
+        frames.append(to_srgb(frame).copy_memory())
+        delays.append(max(0, min(_LONGEST_DELAY, int(photo.info.get("duration", 0)))))
+    image = pyvips.Image.arrayjoin(frames, across=1).copy()
+    image.set_type(pyvips.GValue.gint_type, "page-height", frames[0].height)
+    image.set_type(pyvips.GValue.array_int_type, "delay", delays)
+    return image.copy_memory()
+
+
+def _pixels_of(photo: Image.Image) -> pyvips.Image:
     if photo.mode.startswith("I;16"):
         # Grey of 10 or 12 bits. Pillow itself would clip it to white.
         grey = pyvips.Image.new_from_memory(photo.tobytes(), photo.width, photo.height, 1, "ushort")

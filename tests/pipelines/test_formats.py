@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageSequence
 
-from pipelines import Encoded, Limits, Prepared, Recipe, Sandbox, load_recipes
+from pipelines import Encoded, Limits, Prepared, Recipe, RefusalCode, Refused, Sandbox, load_recipes
+from pipelines.steps import decode
 from tests import photos
 from tests.pipelines.pictures import array_of, decoded, difference
 
@@ -134,7 +135,7 @@ def test_only_the_first_frame_of_an_animation_is_used(prepared: Prepare, sandbox
     assert (picture[..., :3] == (255, 0, 0)).all()
 
 
-@pytest.mark.parametrize("media_format", ["GIF", "WEBP"])
+@pytest.mark.parametrize("media_format", ["GIF", "WEBP", "AVIF"])
 def test_all_frames_of_an_animation_are_kept_where_the_recipe_says_so(
     media_format: str, sandbox: Sandbox, limits: Limits
 ) -> None:
@@ -144,10 +145,13 @@ def test_all_frames_of_an_animation_are_kept_where_the_recipe_says_so(
     with Encoded.from_bytes(upload) as source, sandbox.render(source, animation(), limits) as renditions:
         moving = Image.open(photos.io.BytesIO(bytes(renditions[0].data)))
         facts = [(one.width, one.height) for one in renditions]
-        shown = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(moving)]
+        shown, delays = [], []
+        for frame in ImageSequence.Iterator(moving):
+            shown.append(np.asarray(frame.convert("RGB")))
+            delays.append(frame.info["duration"])
 
     assert facts == [(60, 45), (60, 45)]
-    assert len(shown) == 4
+    assert delays == [40, 60, 80, 100]
     for picture, frame in zip(shown, frames, strict=True):
         assert difference(picture, np.asarray(frame.resize((60, 45), Image.Resampling.LANCZOS))) < 8
 
@@ -164,6 +168,52 @@ def test_an_animation_with_more_frames_than_there_is_room_for_shows_its_first_an
 
     assert getattr(shown, "n_frames", 1) == 1
     assert notes == ["moving: only the first of 300 frames, because at most 222 of their size can be kept."]
+
+
+@pytest.mark.parametrize("media_format", ["GIF", "WEBP", "AVIF"])
+def test_the_bounds_on_frames_and_pixels_hold_for_all_frames_together(media_format: str, sandbox: Sandbox) -> None:
+    frames = [photos.picture(40, 30, seed=seed) for seed in range(5)]
+    upload = photos.encode(frames[0], media_format, save_all=True, append_images=frames[1:])
+
+    with Encoded.from_bytes(upload) as source:
+        with sandbox.render(source, animation(), Limits(pixels=5 * 40 * 30)) as all_of_them:
+            moving = decoded(all_of_them[0].data)
+        with sandbox.render(source, animation(), Limits(pixels=5 * 40 * 30 - 1)) as too_many:
+            still = decoded(too_many[0].data)
+            codes = [note.code for note in too_many.notes if note.rendition == "moving"]
+        with pytest.raises(Refused) as refused:
+            sandbox.render(source, animation(), Limits(frames=4))
+
+    assert getattr(moving, "n_frames", 1) == 5
+    assert getattr(still, "n_frames", 1) == 1
+    assert "first-frame-only" in codes
+    assert (refused.value.code, refused.value.actual, refused.value.limit) == (RefusalCode.TOO_MANY_FRAMES, 5, 4)
+
+
+def test_an_avif_sequence_keeps_its_transparency(sandbox: Sandbox, limits: Limits) -> None:
+    frames = [photos.compass(40).convert("RGBA") for _ in range(2)]
+    for frame, alpha in zip(frames, (200, 60), strict=True):
+        frame.putalpha(alpha)
+    upload = photos.encode(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+
+    with Encoded.from_bytes(upload) as source, sandbox.render(source, animation(), limits) as renditions:
+        moving = decoded(renditions[0].data)
+        shown = [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(moving)]
+
+    assert [round(float(picture[..., 3].mean())) for picture in shown] == [200, 60]
+
+
+def test_an_avif_sequence_is_turned_upright_frame_by_frame() -> None:
+    """Not through a file: Pillow's encoder crashes on a sequence with an orientation."""
+    frames = [photos.compass(40), photos.compass(40).transpose(Image.Transpose.ROTATE_180)]
+    upload = photos.encode(frames[0], "AVIF", save_all=True, append_images=frames[1:], quality=95, subsampling="4:4:4")
+
+    strip = decode.load_frames(upload, "avif", 6, 60)
+
+    assert (strip.width, strip.height, strip.get_page_height()) == (40, 120, 60)
+    for top, frame in zip((0, 60), frames, strict=True):
+        shown = strip.crop(0, top, 40, 60).numpy()
+        assert difference(shown, np.asarray(frame.transpose(Image.Transpose.ROTATE_270))) < 4
 
 
 def animation() -> Recipe:
