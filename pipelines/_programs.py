@@ -238,6 +238,12 @@ def _render_one(
     def note(code: str, actual: int, wanted: int) -> None:
         notes.append({"index": index, "code": code, "actual": actual, "wanted": wanted})
 
+    def encoded_page(page: pyvips.Image, its: CanvasRendition | BoxRendition) -> bytes:
+        made = encode.encode_page(page, its, master.xmp)
+        if made.stained:
+            note("background-not-white", made.stained, 0)
+        return made.data
+
     if isinstance(spec, WidthRendition):
         widths = master.widths()
         width = spec.width
@@ -250,8 +256,7 @@ def _render_one(
             note("narrower-than-asked", width, spec.width)
         frames = master.animated(width) if spec.animated else None
         if frames is not None:
-            data = encode.encode(frames, spec.format, quality=spec.quality, xmp=master.xmp)
-            return _item(spec.format, frames, payload.append(data))
+            return _item(spec.format, frames, payload.append(encode.encode_under(frames, spec, master.xmp).data))
         if spec.animated and master.frames > 1:
             note("first-frame-only", master.frames, master.most_frames)
         image = master.at_width(width)
@@ -262,21 +267,20 @@ def _render_one(
             image = sharpen_for_size(image, width / master.source_width)
         if spec.watermark:
             image = master.mark.on(image)
-        data = encode.encode(image, spec.format, quality=spec.quality, chroma=spec.chroma, xmp=master.xmp)
-        return _item(spec.format, image, payload.append(data))
+        return _item(spec.format, image, payload.append(encode.encode_under(image, spec, master.xmp).data))
     if isinstance(spec, CanvasRendition):
         placed = place.place(master.whole(), spec)
         if placed.placement.canvas < max(spec.size):
             note("canvas-smaller", placed.placement.canvas, max(spec.size))
         if not placed.cut_out:
             note("no-cut-out", 0, 0)
-        return _item(spec.format, placed.image, payload.append(encode.encode_under(placed.image, spec, master.xmp)))
+        return _item(spec.format, placed.image, payload.append(encoded_page(placed.image, spec)))
     if isinstance(spec, BoxRendition):
         framed = frame(master.whole(), spec, master.source_size)
         if max(framed.plan.width, framed.plan.height) < max(spec.width, spec.height) and spec.mode != "inside":
             note("box-smaller", max(framed.plan.width, framed.plan.height), max(spec.width, spec.height))
         image = master.mark.on(framed.image) if spec.watermark else framed.image
-        return _item(spec.format, image, payload.append(encode.encode_under(image, spec, master.xmp)))
+        return _item(spec.format, image, payload.append(encoded_page(image, spec)))
     if isinstance(spec, PlaceholderRendition):
         offset, size = payload.append(placeholder(master.whole(), *master.source_size))
         wide, high = master.source_size

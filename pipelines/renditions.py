@@ -40,7 +40,8 @@ class WidthRendition:
     """
     The picture at most `width` pixels wide, keeping its proportions, on white if it was transparent in a JPEG.
 
-    Of an animated GIF or WebP the first frame; with `animated`, which WebP alone can hold, all of them.
+    Of an animated GIF, WebP or AVIF the first frame; with `animated`, which WebP alone can hold, all of them. With
+    `max_bytes` the quality is lowered down to `quality_min` until the file is no larger.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
@@ -50,7 +51,9 @@ class WidthRendition:
     width: Side
     format: RenditionFormat
     quality: Quality = 82
+    quality_min: Quality = 60
     chroma: Literal["4:2:0", "4:4:4"] = "4:2:0"
+    max_bytes: Annotated[int, Gt(0)] | None = None
     sharpen: bool = False
     watermark: bool = False
     animated: bool = False

@@ -186,7 +186,7 @@ class Prepared(_Descriptor):
 
 NoteCode = Literal[
     "narrower-than-asked", "skipped-too-narrow", "canvas-smaller", "box-smaller", "no-cut-out", "first-frame-only",
-    "skipped-too-long",
+    "skipped-too-long", "background-not-white",
 ]  # fmt: skip
 
 
@@ -213,6 +213,8 @@ class Note:
             f"{self.wanted} of their size can be kept.",
             "skipped-too-long": f"{self.rendition}: left out, it would be {self.actual} px high and its format ends at "
             f"{self.wanted} px.",
+            "background-not-white": f"{self.rendition}: {self.actual} pixels of the background are not exactly white, "
+            "because a file in which all are is larger than max_bytes.",
             "no-cut-out": f"{self.rendition}: the picture has no transparency, so its subject was found by its "
             "distance from the background colour.",
         }

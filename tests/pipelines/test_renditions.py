@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from pipelines import Encoded, Limits, Pixels, Prepared, RefusalCode, Refused, Sandbox, load_recipes
+from pipelines import Encoded, Limits, Pixels, Prepared, Recipe, RefusalCode, Refused, Sandbox, load_recipes
 from tests import photos
 from tests.pipelines.pictures import array_of, decoded, difference
 
@@ -243,6 +244,43 @@ def test_encoded_output_over_the_limit_is_refused(sandbox: Sandbox) -> None:
         sandbox.render(source, RECIPES["web-set"], Limits(output_bytes=100_000))
 
     assert refused.value.code is RefusalCode.OUTPUT_TOO_LARGE
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp", "avif"])
+def test_a_width_keeps_to_its_ceiling_by_lowering_the_quality_or_is_refused(
+    kind: str, sandbox: Sandbox, limits: Limits
+) -> None:
+    def by_width(**changes: Any) -> Recipe:
+        spec = {"name": "one", "fit": "width", "width": 320, "format": kind, "quality": 95, **changes}
+        return Recipe.model_validate({"name": "a", "title": "A", "renditions": [spec]})
+
+    upload = photos.encode(photos.picture(400, 300, seed=3, detail=200), "JPEG", quality=95)
+    with Encoded.from_bytes(upload) as source:
+        with sandbox.render(source, by_width(), limits) as free:
+            size = len(free[0].data)
+        with sandbox.render(source, by_width(quality_min=20, max_bytes=size // 2), limits) as bound:
+            kept, shape = len(bound[0].data), (bound[0].width, bound[0].height)
+        with pytest.raises(Refused) as refused:
+            sandbox.render(source, by_width(quality_min=90, max_bytes=size // 2), limits)
+
+    assert size // 4 < kept <= size // 2
+    assert shape == (320, 240)
+    assert (refused.value.code, refused.value.limit) == (RefusalCode.OUTPUT_TOO_LARGE, size // 2)
+
+
+def test_an_animation_keeps_to_its_ceiling_with_all_its_frames(sandbox: Sandbox, limits: Limits) -> None:
+    frames = [photos.picture(120, 90, seed=seed, detail=40) for seed in range(4)]
+    upload = photos.encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    spec = {"name": "one", "fit": "width", "width": 100, "format": "webp", "quality": 95, "animated": True}
+    sizes = []
+    with Encoded.from_bytes(upload) as source:
+        for ceiling in ({}, {"max_bytes": 6_000, "quality_min": 1}):
+            recipe = Recipe.model_validate({"name": "a", "title": "A", "renditions": [{**spec, **ceiling}]})
+            with sandbox.render(source, recipe, limits) as made:
+                sizes.append(len(made[0].data))
+                assert getattr(decoded(made[0].data), "n_frames", 1) == 4
+
+    assert sizes[0] > 6_000 >= sizes[1]
 
 
 def test_prepared_pixels_say_what_they_are(prepared: Callable[..., Prepared]) -> None:
