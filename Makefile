@@ -6,7 +6,7 @@
 #           "slow and not campaign"' runs those that .ci/run adds)
 #   check   format, lint, types, import contracts, alert rules, manifests, Dockerfile
 #   bench   measurements, written to benchmarks/RESULTS.md
-#   chaos   the tests that kill and stall the pool, alone, then damaged photos for FUZZ_SECONDS (600)
+#   chaos   the tests that kill and stall the pool, alone, then the fuzzer on the image work for FUZZ_SECONDS (600)
 #   attack  attack every promise against real servers and print what held
 #   gallery draw gallery/index.html: test photos and everything that is made of them, for eyes
 #   picture run the demo and draw docs/demo.svg and docs/demo.jpg from it

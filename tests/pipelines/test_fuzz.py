@@ -1,28 +1,75 @@
 from __future__ import annotations
 
+import itertools
 import random
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipelines import Encoded, Limits, Refused, Sandbox, load_recipes
 from tests import photos
-from tests.pipelines.fuzz import KINDS, damaged, fuzz, seeds
+from tests.pipelines import planted_faults
+from tests.pipelines.fuzz import FINDINGS, KINDS, damaged, fuzz, mended, seeds
+from tests.pipelines.fuzz_orders import ORDERS, case_of
 
 pytestmark = pytest.mark.slow
 
 
-def test_damaged_files_of_every_format_are_pictures_or_refusals(
+def turns() -> list[bytes]:
+    """Return a case for each seed, under the orders by turns; in a campaign each has all of them."""
+    return [case_of(order, file) for order, file in zip(itertools.cycle(ORDERS), seeds(), strict=False)]
+
+
+def test_what_libfuzzer_makes_of_every_format_is_answered_by_the_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    counts, findings = fuzz(5, seed=20_261_123)
+    campaign = fuzz(60, seed=20_261_123, cases=turns(), counts=(250, 60))
 
-    assert findings == []
-    assert counts["made"] > 0
-    assert counts.total() > counts["made"]
+    assert campaign.findings == []
+    assert campaign.executions >= 250
+    assert campaign.coverage[1] > campaign.coverage[0] > 0
+    assert campaign.replayed == campaign.cases > len(turns())
+    assert campaign.answers.total() == campaign.replayed + 60
+    assert 0 < campaign.answers["made"] < campaign.answers.total()
+
+
+def test_the_fuzzer_finds_what_raises_and_what_crashes_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each ends the process under libFuzzer; the runs asked for are had all the same."""
+    monkeypatch.chdir(tmp_path)
+    cases = [case_of("probe", fault) for fault in (planted_faults.RAISES, planted_faults.CRASHES)]
+
+    campaign = fuzz(60, seed=1, cases=[*turns()[:3], *cases], counts=(30, 0), target=planted_faults.__name__)
+
+    found = "\n".join(campaign.findings)
+    assert campaign.deaths >= 2
+    assert campaign.executions >= 30
+    assert "planted_faults.py" in found
+    assert "ZeroDivisionError" in found
+    assert "the process under libFuzzer died" in found
+    assert {file.read_bytes() for file in FINDINGS.iterdir()} >= set(cases)
+    assert f"fuzz again {FINDINGS}/" in found
+
+
+def test_a_target_that_cannot_run_is_no_success() -> None:
+    with pytest.raises(RuntimeError, match="No module named tests\\.pipelines\\.no_such_target"):
+        fuzz(5, seed=1, cases=turns()[:1], target="tests.pipelines.no_such_target")
+
+
+def test_what_is_mended_is_read_past_its_checksums() -> None:
+    png, webp = photos.encode(photos.picture(8, 8), "PNG"), photos.encode(photos.picture(8, 8), "WEBP")
+    narrower = png[:19] + b"\x07" + png[20:]
+
+    assert mended(png) == png
+    assert mended(webp) == webp
+    assert mended(narrower) != narrower
+    assert Image.open(photos.io.BytesIO(mended(narrower))).width == 7
+    assert mended(webp + b"more").startswith(b"RIFF" + (len(webp) - 4).to_bytes(4, "little"))
 
 
 @pytest.mark.parametrize(
