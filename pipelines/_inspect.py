@@ -172,9 +172,20 @@ def _pillow_facts(data: decode.Data, kind: str, bounds: Bounds) -> Facts:
         bits=8,
         has_alpha=image.has_transparency_data,
         has_profile=bool(profile),
-        orientation=_orientation(image.getexif().get(0x0112, 1)),
+        orientation=_pillow_orientation(image),
         scans=1,
     )
+
+
+def _pillow_orientation(image: Image.Image) -> int:
+    """Return the orientation of the EXIF, 1 where that is damaged: the picture is there all the same."""
+    try:
+        return _orientation(image.getexif().get(0x0112, 1))
+    except PermissionError:
+        # The sandbox said no to our own code, such as a late import; the file has nothing to do with that.
+        raise
+    except Exception:  # noqa: BLE001  Pillow's reader of EXIF raises whatever it stumbles over.
+        return 1
 
 
 def _check_size(width: int, height: int, bounds: Bounds) -> None:

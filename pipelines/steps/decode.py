@@ -109,6 +109,7 @@ def decoding(data: Data, kind: str) -> Iterator[None]:
         ValueError,
         EOFError,
         RuntimeError,
+        ArithmeticError,
         struct.error,
         Image.DecompressionBombError,
     ) as error:

@@ -21,10 +21,11 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+
+from PIL import Image
 
 from pipelines import Refused, Sandbox, SandboxError
 from pipelines._zygote_process import _ENVIRONMENT
@@ -48,15 +49,21 @@ _SMALL_BYTES = 4 << 10
 _OPTIONS = ("-timeout=25", "-rss_limit_mb=1536", f"-max_len={_MOST_BYTES}", "-len_control=0", "-reload=0")
 _PROGRESS = re.compile(r"^#(\d+)\s+(\w+)\s+cov: (\d+) ft: \d+ corp: (\d+)", re.MULTILINE)
 _EXCEPTION = re.compile(r"=== Uncaught Python exception: ===\n(.*)")
+_XMP = b'<x:xmpmeta><dc:rights><rdf:Alt><rdf:li xml:lang="x">me</rdf:li></rdf:Alt></dc:rights></x:xmpmeta>'
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass
 class Campaign:
-    """What a campaign did. `coverage` is the number of branches taken: by the files it began with, and at the end."""
+    """
+    What a campaign did.
+
+    `coverage` is the number of branches taken: by the files it began with, and at the end. `deaths` are those of the
+    process under libFuzzer, by what it says of them: crash, timeout, oom.
+    """
 
     executions: int = 0
-    deaths: int = 0
+    deaths: Counter[str] = field(default_factory=Counter)
     cases: int = 0
     coverage: tuple[int, int] = (0, 0)
     answers: Counter[str] = field(default_factory=Counter)
@@ -65,8 +72,8 @@ class Campaign:
 
     def __str__(self) -> str:
         return (
-            f"{self.executions:,} cases under libFuzzer ({self.deaths} restarts), branches {self.coverage[0]:,} → "
-            f"{self.coverage[1]:,}; {self.replayed:,} of {self.cases:,} kept cases and "
+            f"{self.executions:,} cases under libFuzzer (deaths: {dict(self.deaths) or 'none'}), branches "
+            f"{self.coverage[0]:,} → {self.coverage[1]:,}; {self.replayed:,} of {self.cases:,} kept cases and "
             f"{self.answers.total() - self.replayed:,} damaged ones in the sandbox: {dict(self.answers.most_common())}"
         )
 
@@ -98,11 +105,16 @@ def more_seeds() -> list[bytes]:
     moving = [
         photos.encode(frames[0], kind, save_all=True, append_images=frames[1:]) for kind in ("WEBP", "AVIF", "TIFF")
     ]
+    exif = Image.Exif()
+    exif[0x0112], exif[0x8298] = 6, "© Somebody"
+    told = {"exif": exif.tobytes(), "icc_profile": photos.swapped_profile(), "xmp": _XMP}
     # Those that take long to make are not small either.
     quick = (hostile.make() for name, hostile in FILES.items() if "00" not in name and "MB" not in name)
     return [
         *(photos.encode(cut_out, kind) for kind in ("PNG", "WEBP", "AVIF", "TIFF")),
         *moving,
+        *(photos.encode(frames[0], kind, **told) for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")),
+        photos.encode(frames[0], "TIFF", icc_profile=told["icc_profile"], compression="jpeg"),
         photos.product_photo("mug", width=64, height=48, seed=1).encoded,
         *(file for file in quick if 0 < len(file) <= _SMALL_BYTES),
     ]
@@ -201,7 +213,7 @@ def _guided(campaign: Campaign, corpus: Path, end: float, seed: int, runs: int |
     known: list[str] = []
     while (left := end - time.monotonic()) > 0 and (runs is None or campaign.executions < runs):
         stop = f"-max_total_time={max(1, round(left))}" if runs is None else f"-runs={runs - campaign.executions}"
-        seeded = f"-seed={seed + campaign.deaths}"
+        seeded = f"-seed={seed + campaign.deaths.total()}"
         code, told = _run_target(
             target, [str(corpus), *_OPTIONS, stop, seeded, f"-artifact_prefix={artifacts}/"], {KNOWN: json.dumps(known)}
         )
@@ -215,19 +227,17 @@ def _guided(campaign: Campaign, corpus: Path, end: float, seed: int, runs: int |
         killers = [file for file in artifacts.iterdir() if not file.name.startswith("slow-unit-")]
         if not killers:
             raise RuntimeError(f"{target} ended with {code} and without a case:\n{told[-2000:]}")
-        campaign.deaths += 1
         for file in killers:
-            case = file.read_bytes()
+            case, how = file.read_bytes(), file.name.partition("-")[0]
+            campaign.deaths[how] += 1
             # A case of the corpus would kill every start from now on.
-            with suppress(FileNotFoundError):
-                (corpus / sha256(case).hexdigest()[:32]).unlink()
             for other in corpus.iterdir():
                 if other.read_bytes() == case:
                     other.unlink()
             raised = _EXCEPTION.search(told)
             if raised is not None:
                 known.append(raised[1].partition(": ")[2])
-            _judge_death(campaign, case, file.name.partition("-")[0], None if raised is None else raised[1])
+            _judge_death(campaign, case, how, None if raised is None else raised[1])
             file.unlink()
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ import atheris
 # Input, report and payload of a child, which go by their numbers. Taken before anything is imported that opens files.
 _CHILDS_DESCRIPTORS = (3, 4, 5)
 _HEADER = 256
+_NAME = re.compile(rb"[A-Za-z]{4}")
 _TELLING = (0, 1, 2, 3, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
 
 
@@ -102,9 +104,13 @@ def _shown(place_of: Callable[[BaseException], str]) -> Callable[[BaseException]
 
 
 def _with_a_telling_number(source: random.Random, file: bytes) -> bytes:
-    """Return the file with a number of its header set to one that arithmetic stumbles over."""
+    """Return the file with a number of its header, or of a named part, set to one that arithmetic stumbles over."""
     size = source.choice((1, 2, 4))
     at = source.randrange(min(len(file), _HEADER) - size)
+    names = [found.end() for found in _NAME.finditer(file)] if source.random() < 0.5 else []
+    if names:
+        # PNG's chunks, RIFF's, and the boxes of AVIF and HEIC all have one of four letters.
+        at = max(0, min(len(file) - size, source.choice(names) + source.randrange(-8, 32)))
     number = source.choice(_TELLING) & (1 << 8 * size) - 1
     return file[:at] + number.to_bytes(size, source.choice(("big", "little"))) + file[at + size :]
 

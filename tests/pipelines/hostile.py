@@ -96,6 +96,15 @@ def box(name: bytes, data: bytes, claimed: int | None = None) -> bytes:
     return struct.pack(">I", 8 + len(data) if claimed is None else claimed) + name + data
 
 
+def timeless_avif() -> bytes:
+    """Return a sequence whose clock has no ticks in a second, by which Pillow divides."""
+    frames = [photos.picture(32, 24, seed=seed) for seed in range(2)]
+    data = bytearray(photos.encode(frames[0], "AVIF", save_all=True, append_images=frames[1:]))
+    at = data.index(b"mdhd") + 24
+    data[at : at + 4] = bytes(4)
+    return bytes(data)
+
+
 def nested(depth: int = 4000) -> bytes:
     """Return boxes within boxes within boxes."""
     inner = b""
@@ -157,7 +166,11 @@ FILES: dict[str, Hostile] = {
     "AVIF of nothing": Hostile(lambda: iso(b"avif")),
     "AVIF of boxes in boxes": Hostile(lambda: iso(b"avif", box(b"meta", bytes(4) + nested()))),
     "AVIF of a box of 4 GB": Hostile(lambda: iso(b"avif", box(b"meta", bytes(40), claimed=0xFFFF_FFFF))),
+    "AVIF sequence of no time at all": Hostile(timeless_avif),
     "HEIC of nothing": Hostile(lambda: iso(b"heic")),
+    "HEIC whose EXIF is none": Hostile(
+        lambda: photos.encode(photos.picture(32, 24), "HEIF", exif=b"Exif\x00\x00no TIFF at all"), good=True
+    ),
     "HEIC of boxes in boxes": Hostile(lambda: iso(b"heic", box(b"meta", bytes(4) + nested()))),
     "HEIC of 100,000 empty boxes": Hostile(lambda: iso(b"heic", box(b"free", b"") * 100_000)),
     "SVG of a billion laughs": Hostile(_lol),
