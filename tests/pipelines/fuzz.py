@@ -18,20 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from PIL import Image
-
 from pipelines import Refused, Sandbox, SandboxError
 from pipelines._zygote_process import _ENVIRONMENT
-from tests import photos
 from tests.pipelines import fuzz_orders
-from tests.pipelines.hostile import FILES
+from tests.pipelines.fuzz_seeds import mended, more_seeds, seeds, wounded
 
 ROOT = Path(__file__).parents[2]
 FINDINGS = Path("fuzz-findings")
@@ -40,17 +36,13 @@ TARGET = "tests.pipelines.fuzz_child"
 # them, and that an error is to be shown where it is raised.
 KNOWN = "DAYFLY_FUZZ_KNOWN"
 PLAIN = "DAYFLY_FUZZ_PLAIN"
-KINDS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF", "BMP", "HEIF")
 
 # Of the time there is, for libFuzzer; the rest is the sandbox's.
 _GUIDED_SHARE = 0.75
 _MOST_BYTES = 32 << 10
-_SMALL_BYTES = 4 << 10
 _OPTIONS = ("-timeout=25", "-rss_limit_mb=1536", f"-max_len={_MOST_BYTES}", "-len_control=0", "-reload=0")
 _PROGRESS = re.compile(r"^#(\d+)\s+(\w+)\s+cov: (\d+) ft: \d+ corp: (\d+)", re.MULTILINE)
 _EXCEPTION = re.compile(r"=== Uncaught Python exception: ===\n(.*)")
-_XMP = b'<x:xmpmeta><dc:rights><rdf:Alt><rdf:li xml:lang="x">me</rdf:li></rdf:Alt></dc:rights></x:xmpmeta>'
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass
@@ -76,95 +68,6 @@ class Campaign:
             f"{self.coverage[0]:,} → {self.coverage[1]:,}; {self.replayed:,} of {self.cases:,} kept cases and "
             f"{self.answers.total() - self.replayed:,} damaged ones in the sandbox: {dict(self.answers.most_common())}"
         )
-
-
-def seeds(kinds: tuple[str, ...] = KINDS) -> list[bytes]:
-    """Return small good files of every format that is read, and of every feature that has code of its own."""
-    picture = photos.picture(90, 70, seed=1)
-    return [
-        *(photos.encode(picture, kind) for kind in kinds),
-        photos.encode(picture.convert("RGBA"), "PNG"),
-        photos.encode(picture.convert("P"), "PNG", transparency=3),
-        photos.encode(picture, "TIFF", compression="tiff_lzw"),
-        photos.jpeg(90, 70, progressive=True),
-        photos.cmyk_jpeg(60, 40),
-        photos.png_16_bit(60, 40),
-        photos.animated_gif(3, 24),
-        photos.oriented_jpeg(6, 40),
-        photos.marked_jpeg(b"marker", 60, 40),
-        photos.profiled((10, 200, 30)),
-        photos.SVG,
-    ]
-
-
-def more_seeds() -> list[bytes]:
-    """Return what libFuzzer starts from beside `seeds`: cut-outs, and whatever is small of the hostile set."""
-    cut_out = photos.compass(24).convert("RGBA")
-    cut_out.putalpha(photos.picture(*cut_out.size, seed=2).convert("L"))
-    frames = [photos.picture(20, 16, seed=seed) for seed in range(3)]
-    moving = [
-        photos.encode(frames[0], kind, save_all=True, append_images=frames[1:]) for kind in ("WEBP", "AVIF", "TIFF")
-    ]
-    exif = Image.Exif()
-    exif[0x0112], exif[0x8298] = 6, "© Somebody"
-    told = {"exif": exif.tobytes(), "icc_profile": photos.swapped_profile(), "xmp": _XMP}
-    # Those that take long to make are not small either.
-    quick = (hostile.make() for name, hostile in FILES.items() if "00" not in name and "MB" not in name)
-    return [
-        *(photos.encode(cut_out, kind) for kind in ("PNG", "WEBP", "AVIF", "TIFF")),
-        *moving,
-        *(photos.encode(frames[0], kind, **told) for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")),
-        photos.encode(frames[0], "TIFF", icc_profile=told["icc_profile"], compression="jpeg"),
-        photos.product_photo("mug", width=64, height=48, seed=1).encoded,
-        *(file for file in quick if 0 < len(file) <= _SMALL_BYTES),
-    ]
-
-
-def damaged(source: random.Random, files: Sequence[bytes]) -> bytes:
-    """Return one of the files after a few wounds."""
-    return wounded(source, source.choice(files), files)
-
-
-def wounded(source: random.Random, file: bytes, files: Sequence[bytes]) -> bytes:
-    """Return a file cut, flipped, repeated and mixed with pieces of others."""
-    data = bytearray(file)
-    for _ in range(source.randint(1, 6)):
-        at = source.randrange(len(data)) if data else 0
-        match source.randrange(6):
-            case 0:
-                del data[at:]
-            case 1:
-                for place in range(at, min(len(data), at + source.randint(1, 8))):
-                    data[place] = source.randrange(256)
-            case 2:
-                other = source.choice(files)
-                start = source.randrange(len(other))
-                data[at:at] = other[start : start + source.randint(1, 200)]
-            case 3:
-                data[at:at] = data[at : at + source.randint(1, 100)] * source.randint(1, 30)
-            case 4:
-                data[at : at + 4] = source.choice(
-                    [b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x7f\xff\xff\xff", b"\x00\x01"]
-                )
-            case _:
-                del data[at : at + source.randint(1, 60)]
-    return bytes(data)
-
-
-def mended(file: bytes) -> bytes:
-    """Return the file with the sums that hide what comes after them put right: PNG's checksums, RIFF's size."""
-    if file[:4] == b"RIFF" and len(file) >= 12:
-        return file[:4] + (len(file) - 8).to_bytes(4, "little") + file[8:]
-    if file[:8] != _PNG:
-        return file
-    data, at = bytearray(file), 8
-    while at + 12 <= len(data):
-        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        if end + 4 > len(data):
-            break
-        data[end : end + 4] = zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
-        at = end + 4
-    return bytes(data)
 
 
 def first_cases(files: Sequence[bytes]) -> list[bytes]:

@@ -17,7 +17,7 @@ import random
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -30,20 +30,23 @@ _NAME = re.compile(rb"[A-Za-z]{4}")
 _TELLING = (0, 1, 2, 3, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
 
 
-def main(programs: Callable[[], Mapping[str, Any]] | None = None) -> None:
+def main(
+    programs: Callable[[], Mapping[str, Any]] | None = None, instrumented: Sequence[str] = ("pipelines", "PIL")
+) -> None:
     """
     Fuzz until libFuzzer's options say stop.
 
     An answer that is none is raised, which ends the process with the case kept in a file; so does any native crash.
     """
     _reserve_descriptors()
-    with atheris.instrument_imports(include=["pipelines", "PIL"]):
+    with atheris.instrument_imports(include=instrumented):
         from pipelines import _child, zygote
         from pipelines.errors import Refused, SandboxError
 
         zygote._load_libraries()
         from tests.pipelines import fuzz_orders
-        from tests.pipelines.fuzz import KNOWN, PLAIN, mended, seeds, wounded
+        from tests.pipelines.fuzz import KNOWN, PLAIN
+        from tests.pipelines.fuzz_seeds import mended, seeds, wounded
 
     files = seeds()
     if PLAIN in os.environ:

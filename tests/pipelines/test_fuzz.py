@@ -11,8 +11,9 @@ from PIL import Image
 from pipelines import Encoded, Limits, Refused, Sandbox, load_recipes
 from tests import photos
 from tests.pipelines import planted_faults
-from tests.pipelines.fuzz import FINDINGS, KINDS, damaged, fuzz, mended, seeds
+from tests.pipelines.fuzz import FINDINGS, fuzz
 from tests.pipelines.fuzz_orders import ORDERS, case_of
+from tests.pipelines.fuzz_seeds import KINDS, damaged, mended, seeds
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +23,14 @@ def turns() -> list[bytes]:
     return [case_of(order, file) for order, file in zip(itertools.cycle(ORDERS), seeds(), strict=False)]
 
 
+@pytest.mark.timeout(300)
 def test_what_libfuzzer_makes_of_every_format_is_answered_by_the_sandbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    campaign = fuzz(60, seed=20_261_123, cases=turns(), counts=(250, 60))
+    # The counts end it, whatever the time.
+    campaign = fuzz(600, seed=20_261_123, cases=turns(), counts=(250, 60))
 
     assert campaign.findings == []
     assert campaign.executions >= 250
@@ -37,6 +40,7 @@ def test_what_libfuzzer_makes_of_every_format_is_answered_by_the_sandbox(
     assert 0 < campaign.answers["made"] < campaign.answers.total()
 
 
+@pytest.mark.timeout(300)
 def test_the_fuzzer_finds_what_raises_and_what_crashes_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,7 +48,7 @@ def test_the_fuzzer_finds_what_raises_and_what_crashes_and_goes_on(
     monkeypatch.chdir(tmp_path)
     cases = [case_of("probe", fault) for fault in (planted_faults.RAISES, planted_faults.CRASHES)]
 
-    campaign = fuzz(60, seed=1, cases=[*turns()[:3], *cases], counts=(30, 0), target=planted_faults.__name__)
+    campaign = fuzz(600, seed=1, cases=[*turns()[:3], *cases], counts=(30, 0), target=planted_faults.__name__)
 
     found = "\n".join(campaign.findings)
     assert campaign.deaths["crash"] >= 2
