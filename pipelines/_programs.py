@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyvips
@@ -42,6 +43,9 @@ from pipelines.steps.rights import Rights, rights_of
 
 Report = dict[str, Any]
 
+# Enough must be left for the renditions that are still to come, and for a processor that others use as well.
+_SHARE_FOR_CARE = 0.6
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -51,6 +55,12 @@ class Work:
     source: tuple[int, int, int] | None
     arguments: Mapping[str, Any]
     bounds: Bounds
+    # In seconds of this process, which in a child began just before.
+    started: float = field(default_factory=time.process_time)
+
+    def seconds_for_care(self) -> float:
+        """Return how much of the processor's time is left for what makes a rendition better, but is not needed."""
+        return self.bounds.cpu_seconds * _SHARE_FOR_CARE - (time.process_time() - self.started)
 
 
 Program = Callable[[Work], Report]
@@ -239,7 +249,7 @@ def _render_one(
         notes.append({"index": index, "code": code, "actual": actual, "wanted": wanted})
 
     def encoded_page(page: pyvips.Image, its: CanvasRendition | BoxRendition) -> bytes:
-        made = encode.encode_page(page, its, master.xmp)
+        made = encode.encode_page(page, its, master.xmp, seconds=master.work.seconds_for_care())
         if made.stained:
             note("background-not-white", made.stained, 0)
         return made.data

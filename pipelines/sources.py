@@ -214,7 +214,7 @@ class Note:
             "skipped-too-long": f"{self.rendition}: left out, it would be {self.actual} px high and its format ends at "
             f"{self.wanted} px.",
             "background-not-white": f"{self.rendition}: {self.actual} pixels of the background are not exactly white, "
-            "because a file in which all are is larger than max_bytes.",
+            "because no file within max_bytes, made in the time there is, keeps them so.",
             "no-cut-out": f"{self.rendition}: the picture has no transparency, so its subject was found by its "
             "distance from the background colour.",
         }

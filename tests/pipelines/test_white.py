@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 import pyvips
 
-from pipelines import Pixels, Recipe, Sandbox
+from pipelines import Note, Pixels, Recipe, Sandbox, _programs
+from pipelines._orders import bounds_of
 from pipelines.limits import Limits
 from pipelines.renditions import BoxRendition, CanvasRendition
 from pipelines.steps import encode
@@ -109,6 +111,35 @@ def test_a_page_too_large_without_loss_is_lossy_and_says_how_much_of_it_is_stain
 
     assert len(made.data) < exact
     assert made.stained >= 1
+
+
+def test_care_is_not_begun_where_it_would_not_end_in_time(hopeless: Callable[..., CanvasRendition]) -> None:
+    """A large canvas that took most of its time once must not be refused for a third of it more."""
+    made = encode.encode_page(page_of("mug"), hopeless("webp"), seconds=0.0)
+
+    assert made.stained >= 1
+
+
+def test_what_is_not_white_in_the_end_is_in_the_notes(
+    hopeless: Callable[..., CanvasRendition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a child, where no encoder can be made to fail."""
+    monkeypatch.setattr(_programs.Payload, "append", lambda _self, piece: (0, len(piece)))
+    photo = photos.product_photo("mug", width=640, height=640, seed=1)
+    spec = hopeless("webp", max_bytes=40_000)
+    work = _programs.Work(
+        np.dstack([photo.rgb, photo.mask]).tobytes(),
+        (640, 640, 4),
+        {"renditions": [asdict(spec)]},
+        bounds_of(Limits(), 1 << 20),
+    )
+
+    (note,) = _programs.render(work)["notes"]
+
+    assert (note["index"], note["code"], note["wanted"]) == (0, "background-not-white", 0)
+    assert note["actual"] >= 1
+    said = str(Note("main", note["code"], 3, 0))
+    assert said.startswith("main: 3 pixels of the background are not exactly white, because no file within max_bytes")
 
 
 def test_only_a_page_that_is_to_be_white_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
