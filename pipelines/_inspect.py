@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -151,7 +152,7 @@ def _vips_facts(data: decode.Data, kind: str, scans: int, bounds: Bounds) -> Fac
         bits=_BITS.get(image.format, 8),
         has_alpha=bool(image.hasalpha()),
         has_profile=bool(profile),
-        orientation=_orientation(image.get("orientation") if image.get_typeof("orientation") else _late(data, kind)),
+        orientation=_vips_orientation(image, data, kind),
         scans=scans,
         cmyk=image.interpretation == "cmyk",
     )
@@ -172,15 +173,21 @@ def _pillow_facts(data: decode.Data, kind: str, bounds: Bounds) -> Facts:
         bits=8,
         has_alpha=image.has_transparency_data,
         has_profile=bool(profile),
-        orientation=_pillow_orientation(image),
+        orientation=_exif_orientation(image.getexif),
         scans=1,
     )
 
 
-def _pillow_orientation(image: Image.Image) -> int:
-    """Return the orientation of the EXIF, 1 where that is damaged: the picture is there all the same."""
+def _vips_orientation(image: pyvips.Image, data: decode.Data, kind: str) -> int:
+    if image.get_typeof("orientation"):
+        return _orientation(image.get("orientation"))
+    return _exif_orientation(lambda: _late_exif(data)) if kind == "png" else 1
+
+
+def _exif_orientation(read: Callable[[], Image.Exif]) -> int:
+    """Return the orientation of an EXIF that Pillow reads, 1 where it is damaged: the picture is there all the same."""
     try:
-        return _orientation(image.getexif().get(0x0112, 1))
+        return _orientation(read().get(0x0112, 1))
     except PermissionError:
         # The sandbox said no to our own code, such as a late import; the file has nothing to do with that.
         raise
@@ -199,22 +206,21 @@ def _orientation(value: object) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _late(data: decode.Data, kind: str) -> object:
+def _late_exif(data: decode.Data) -> Image.Exif:
     """
-    Return the EXIF orientation that stands behind a PNG's pixels, where libvips does not look.
+    Read the EXIF that stands behind a PNG's pixels, where libvips does not look; empty if there is none.
 
     The format allows it there (PNG, third edition, 11.3.4.7), and exiftool writes it so.
     """
+    exif = Image.Exif()
     position = 8
-    while kind == "png" and position + 12 <= len(data):
+    while position + 12 <= len(data):
         size, name = int.from_bytes(data[position : position + 4], "big"), bytes(data[position + 4 : position + 8])
         if name == b"eXIf":
-            exif = Image.Exif()
-            with decode.decoding(data, kind):
-                exif.load(bytes(data[position + 8 : position + 8 + size]))
-            return exif.get(0x0112)
+            exif.load(bytes(data[position + 8 : position + 8 + size]))
+            break
         position += 12 + size
-    return 1
+    return exif
 
 
 def _declared_size(data: decode.Data, kind: str) -> tuple[int, int]:

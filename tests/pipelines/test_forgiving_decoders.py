@@ -138,9 +138,10 @@ def test_an_orientation_behind_a_pngs_pixels_counts(
     assert difference(ours[..., :3], np.asarray(expected)) < 5
 
 
-def test_a_png_whose_late_exif_is_noise_is_shown_as_it_is(sandbox: Sandbox, limits: Limits) -> None:
+@pytest.mark.parametrize("noise", [b"MM\x00*\xff\xff\xff\xff noise", b"no TIFF at all", b"", b"MM"])
+def test_a_png_whose_late_exif_is_noise_is_shown_as_it_is(noise: bytes, sandbox: Sandbox, limits: Limits) -> None:
     png = photos.encode(photos.picture(40, 30), "PNG")
-    chunk = b"eXIf" + b"MM\x00*\xff\xff\xff\xff noise"
+    chunk = b"eXIf" + noise
     late = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     data = png[: png.index(b"IEND") - 4] + late + png[png.index(b"IEND") - 4 :]
 
