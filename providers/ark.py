@@ -100,7 +100,7 @@ class ArkProvider(NetworkProvider):
                 film = document.at("content", "video_url")
                 return self._fetched([film] if film else [], media="video/")
             case "failed":
-                raise failed(problem, document.at("error"))
+                raise problem.ended(by_error(problem, document.at("error")))
             case "cancelled":
                 raise Cancelled("The task was cancelled at 'ark'.", charged=Charged.NO)
             case "expired":
@@ -156,7 +156,8 @@ def pictures(problem: Problem) -> list[Any]:
     found = [entry["b64_json"] for entry in entries if entry.get("b64_json")]
     if not found:
         errors = [problem.document.at("error"), *(entry.get("error") for entry in entries)]
-        raise failed(problem, next((error for error in errors if error), None))
+        decided = by_error(problem, next((error for error in errors if error), None))
+        raise decided or BadResult("The model at 'ark' made no picture.", charged=Charged.MAYBE)
     return found
 
 
@@ -176,11 +177,10 @@ def by_code(problem: Problem, code: str, words: str) -> ProviderError | None:
     return None
 
 
-def failed(problem: Problem, error: Any) -> ProviderError:
-    """Explain a task that ended as failed, or a picture that was not made."""
+def by_error(problem: Problem, error: Any) -> ProviderError | None:
+    """Explain a task that ended as failed, or a picture that was not made, or say None if its code decides nothing."""
     document = Document(error)
-    decided = by_code(problem, document.text("code"), document.text("message"))
-    return decided or BadResult("The model at 'ark' failed.", charged=Charged.MAYBE)
+    return by_code(problem, document.text("code"), document.text("message"))
 
 
 def failure(problem: Problem) -> ProviderError:

@@ -2,8 +2,8 @@
 Black Forest Labs: FLUX models as tasks, results at signed addresses that live ten minutes.
 
 Written from the vendor's SDK 0.1.3, its pages "Errors" and "API Endpoints Overview", and two other adapters. Not
-verified: the ten minutes, how webhooks are signed, what is kept. The account's address chooses the region:
-https://api.eu.bfl.ai keeps the data in Europe.
+verified: the ten minutes, how webhooks are signed, what is kept, whether a task that failed is charged. The account's
+address chooses the region: https://api.eu.bfl.ai keeps the data in Europe.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, Final
 
 from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape, WebhookSupport
-from providers.errors import BadResult, Charged, ProviderError, Stage, TaskNotFound
+from providers.errors import BadResult, ProviderError, Stage, TaskNotFound
 from providers.exchange import Done, Pending, Request, Task
 from providers.models import Model
 from providers.network import NetworkProvider, picture, prompt_of
@@ -75,7 +75,7 @@ class BflProvider(NetworkProvider):
             case "Task not found":
                 raise TaskNotFound("The provider 'bfl' does not know the task.")
             case "Error" | "Failed":
-                raise BadResult("The model at 'bfl' failed.", charged=Charged.MAYBE)
+                raise problem.ended()
         raise BadResult("The provider 'bfl' reports a state that is not known.")
 
     def _failure(self, problem: Problem) -> ProviderError:

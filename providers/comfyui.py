@@ -36,6 +36,7 @@ from providers.errors import (
     InvalidRequest,
     ModelGone,
     ProviderError,
+    TaskFailed,
     TaskNotFound,
     Transient,
 )
@@ -236,8 +237,8 @@ def failed(entry: Document) -> ProviderError:
     if "execution_interrupted" in told:
         return Cancelled("The task was cancelled at the server of 'comfyui'.", charged=Charged.NO)
     if "OutOfMemory" in told.get("execution_error", Document(None)).text(1, "exception_type"):
-        return Transient("The server of 'comfyui' has not enough memory at the moment.")
-    return BadResult("The graph failed at the server of 'comfyui'.", charged=Charged.NO)
+        return TaskFailed("The server of 'comfyui' has not enough memory at the moment.", charged=Charged.NO)
+    return TaskFailed("The graph failed at the server of 'comfyui'.", charged=Charged.NO)
 
 
 def failure(problem: Problem) -> ProviderError:

@@ -26,7 +26,6 @@ from providers.errors import (
     AuthFailed,
     BadResult,
     Cancelled,
-    Charged,
     InvalidRequest,
     ProviderError,
     Stage,
@@ -188,8 +187,7 @@ def by_code(problem: Problem, code: str, words: str) -> ProviderError | None:
 def failed(problem: Problem, *path: str | int) -> ProviderError:
     """Explain a task that ended as failed, or one of its results."""
     document = Document(problem.document.at(*path))
-    decided = by_code(problem, document.text("code"), document.text("message"))
-    return decided or BadResult("The model at 'dashscope' failed.", charged=Charged.MAYBE)
+    return problem.ended(by_code(problem, document.text("code"), document.text("message")))
 
 
 def failure(problem: Problem) -> ProviderError:

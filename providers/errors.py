@@ -14,6 +14,7 @@ What can go wrong at a provider, as the decision the caller has to take.
     ├── Timeout               our own deadline passed while waiting
     ├── Cancelled             the task was cancelled at the provider
     ├── TaskNotFound          the provider does not know the task
+    ├── TaskFailed            the task has ended without a result; a new call only if it was certainly not charged
     ├── ResultExpired         the result was made and is gone; poll once for a fresh address
     ├── BadResult             the provider said success and sent no usable result; retry once
     ├── UnknownProviderError  no such name in the registry
@@ -28,7 +29,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Charged(StrEnum):
@@ -37,6 +38,13 @@ class Charged(StrEnum):
     NO = "no"
     MAYBE = "maybe"
     YES = "yes"
+
+    @classmethod
+    def by_cost(cls, cost: Any) -> Charged:
+        """Read what a provider says that a task has cost in the end. What it does not say may be anything."""
+        if isinstance(cost, bool) or not isinstance(cost, int | float):
+            return cls.MAYBE
+        return cls.NO if cost == 0 else cls.YES
 
 
 class Stage(StrEnum):
@@ -212,6 +220,18 @@ class TaskNotFound(ProviderError):
     """The provider does not know the task; a task is visible only to the account and host that made it."""
 
     code = "task-not-found"
+    default_charged = Charged.MAYBE
+
+
+class TaskFailed(ProviderError):
+    """
+    The task has ended at the provider without a result, and no poll will change that.
+
+    The same work may be asked for anew only where `charged` is NO. An adapter says so if the vendor does, of failures
+    as such or of this one.
+    """
+
+    code = "task-failed"
     default_charged = Charged.MAYBE
 
 

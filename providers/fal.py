@@ -1,9 +1,9 @@
 """
 fal's queue: tasks of many makers' models (Pika's among them), results at public addresses.
 
-Written from the vendor's SDK 1.0.3 and its pages on retention, payloads and errors. Not verified: the names of some
-errors, the wording of an empty account, the ids of Pika's models. The vendor's own client repeats the submit; this one
-does not, because there is nothing to recognise a repetition by.
+Written from the vendor's SDK 1.0.3 and its pages on retention, payloads, errors and prices. Not verified: the names of
+some errors, the wording of an empty account, the ids of Pika's models. The vendor's own client repeats the submit; this
+one does not, because there is nothing to recognise a repetition by.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ from providers.capabilities import (
     Shape,
     WebhookSupport,
 )
-from providers.errors import BadResult, Charged, InvalidRequest, Phase, ProviderError, Stage, Timeout, Transient
+from providers.errors import (
+    BadResult,
+    Cancelled,
+    Charged,
+    InvalidRequest,
+    Phase,
+    ProviderError,
+    Stage,
+    Timeout,
+    Transient,
+)
 from providers.exchange import Done, Pending, Request, Task
 from providers.media import Blob, Document
 from providers.models import Model
@@ -36,7 +46,9 @@ _INPUT_TYPES: Final = frozenset(
         "face_detection_error", "image_load_error",
     }
 )  # fmt: skip
-_FAULT_TYPES: Final = frozenset({"downstream_service_error", "downstream_service_unavailable", "internal_server_error"})
+_FAULT_TYPES: Final = frozenset(
+    {"downstream_service_error", "downstream_service_unavailable", "internal_server_error", "no_media_generated"}
+)
 KEPT: Final = timedelta(hours=1)
 
 
@@ -83,18 +95,16 @@ class FalProvider(NetworkProvider):
 
     def _poll(self, task: Task) -> Done | Pending:
         with self._reply(Call("GET", f"{_path(task)}/status?logs=0", ASK), base_url=task.base_url, task=True) as reply:
-            document = reply.document()
-            problem = Problem(self.name, reply.status, reply.headers, document, paid=False)
-        match document.text("status"):
+            status = reply.document().text("status")
+        match status:
             case "IN_QUEUE" | "IN_PROGRESS":
                 return Pending(task, self.capabilities.min_poll)
             case "COMPLETED":
-                # It has ended; only the answer says how.
-                if document.text("error_type"):
-                    raise by_type(problem, document.text("error_type")) or BadResult("The model at 'fal' failed.")
+                # It has ended; only the answer says how, and its status whether that was charged.
+                pass
             case _:
                 raise BadResult("The provider 'fal' reports a state that is not known.")
-        with self._reply(Call("GET", _path(task), ASK), base_url=task.base_url, task=True) as reply:
+        with self._reply(Call("GET", _path(task), ASK), base_url=task.base_url, task=True, failure=ended) as reply:
             answer = reply.document()
             if True in (answer.at("has_nsfw_concepts") or ()):
                 # The picture that comes with this is black.
@@ -145,28 +155,50 @@ def by_type(problem: Problem, kind: str) -> ProviderError | None:
         return problem.refused(Stage.OUTPUT, charged=Charged.MAYBE)
     if kind in _INPUT_TYPES:
         return problem.invalid("input")
-    if kind == "no_media_generated":
-        return BadResult("The model at 'fal' made nothing.")
+    if kind == "client_cancelled":
+        return Cancelled("The task was cancelled at 'fal'.")
     if kind == "generation_timeout":
         return Timeout("The model at 'fal' took longer than it may.", phase=Phase.POLL)
-    if kind in _FAULT_TYPES:
-        return Transient("The model at 'fal' has a fault.")
     return None
+
+
+def ended(problem: Problem) -> ProviderError:
+    """
+    Explain the answer of a task that has ended: if the model or what it runs on failed, that is said by a type or by a
+    hint about another attempt. Without either it is the call for the answer that failed.
+    """
+    kind = kind_of(problem)
+    decided = by_type(problem, kind)
+    server = problem.status >= 500
+    if decided is None and (kind in _FAULT_TYPES or (server and kind) or retry_hint(problem)):
+        # "Server errors (HTTP 500+) are never charged", says the vendor, and of others that they may be.
+        return problem.ended(charged=Charged.NO if server else Charged.MAYBE)
+    return decided or failure(problem)
+
+
+def kind_of(problem: Problem) -> str:
+    """Return the type of an error: of the model's in the body, of the platform's in body or header."""
+    body = problem.document
+    return body.text("detail", 0, "type") or body.text("error_type") or problem.headers.get("x-fal-error-type", "")
+
+
+def retry_hint(problem: Problem) -> bool:
+    """Whether the headers say that another attempt may help, which a pause that is asked for says by itself."""
+    hint = problem.headers.get("x-fal-retryable", problem.headers.get("x-fal-needs-retry", "")).lower()
+    return hint in ("true", "1") and problem.status != 429
 
 
 def failure(problem: Problem) -> ProviderError:
     """Explain an error: by the type in body or header, then by what the headers say of a retry, then by status."""
     body = problem.document
-    kind = body.text("detail", 0, "type") or problem.headers.get("x-fal-error-type", "")
-    decided = by_type(problem, kind)
+    decided = by_type(problem, kind_of(problem))
     if decided is not None:
         return decided
     if problem.status == 403 and "balance" in body.text("detail").lower():
         return problem.out_of_credit()
     if problem.status == 504 and problem.headers.get("x-fal-request-timeout-type") == "user":
         return Timeout("The task did not start at 'fal' in time.", phase=Phase.SUBMIT, charged=Charged.NO)
-    retryable = problem.headers.get("x-fal-retryable", problem.headers.get("x-fal-needs-retry", "")).lower()
-    if retryable in ("true", "1") and problem.status != 429:
+    if retry_hint(problem):
         return Transient(f"The provider 'fal' has a fault (HTTP {problem.status}){problem.trace}.")
     if problem.status == 404 and not problem.task:
         return problem.gone()

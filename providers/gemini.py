@@ -25,7 +25,7 @@ from providers.capabilities import (
     Operation,
     Shape,
 )
-from providers.errors import BadResult, Cancelled, Charged, InvalidRequest, ProviderError, Stage, TaskNotFound
+from providers.errors import BadResult, Cancelled, InvalidRequest, ProviderError, Stage, TaskNotFound
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.media import Document
 from providers.models import Model
@@ -167,9 +167,7 @@ def failed(problem: Problem) -> ProviderError:
     told = [Document(each) for each in errors] if isinstance(errors, list) else []
     told += [Document(Document(each).at("error")) for each in steps] if isinstance(steps, list) else []
     words = " ".join(f"{each.text('code')} {each.text('message')}" for each in told)
-    if _REFUSED.search(words):
-        return problem.refused(Stage.OUTPUT, words)
-    return BadResult("The model at 'gemini' failed.", charged=Charged.MAYBE)
+    return problem.ended(problem.refused(Stage.OUTPUT, words) if _REFUSED.search(words) else None)
 
 
 def _path(task: Task) -> str:

@@ -147,10 +147,10 @@ def outputs(problem: Problem) -> list[Any]:
     listed = problem.document.at("outputs")
     entries = [entry for entry in (listed if isinstance(listed, list) else []) if isinstance(entry, dict)]
     urls = [entry["url"] for entry in entries if entry.get("url") and entry.get("status") in ("COMPLETED", None)]
-    if not urls:
+    if not urls and entries:
         if any(entry.get("status") == "EXPIRED" for entry in entries):
             raise ResultExpired("The provider 'hedra' does not keep the result any more.")
-        raise failed(problem, next((entry.get("error") for entry in entries), None))
+        raise failed(problem, entries[0].get("error"))
     return urls
 
 
@@ -188,8 +188,8 @@ def by_code(problem: Problem, error: Document, *, ended: bool) -> ProviderError 
 
 def failed(problem: Problem, error: Any) -> ProviderError:
     """Explain a task that ended as failed, or one of its results."""
-    decided = by_code(problem, Document(error), ended=True)
-    return decided or BadResult("The model at 'hedra' failed.", charged=Charged.MAYBE)
+    # The answer names the net cost once there is one: nothing, where all was paid back.
+    return problem.ended(by_code(problem, Document(error), ended=True), Charged.by_cost(problem.document.at("cost")))
 
 
 def failure(problem: Problem) -> ProviderError:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
-from providers.errors import BadResult, Charged, InvalidRequest, ProviderError, Stage, TaskNotFound
+from providers.errors import BadResult, InvalidRequest, ProviderError, Stage, TaskNotFound
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.models import Model
 from providers.network import NetworkProvider, picture
@@ -118,7 +118,7 @@ def failed(problem: Problem) -> ProviderError:
         return problem.out_of_credit()
     if code in ("download_failed", "invalid_image"):
         return problem.invalid("input")
-    return BadResult("The model at 'heygen' failed.", charged=Charged.MAYBE)
+    return problem.ended()
 
 
 def failure(problem: Problem) -> ProviderError:

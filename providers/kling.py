@@ -24,7 +24,6 @@ from providers.capabilities import Capabilities, EraseSupport, IdempotencySuppor
 from providers.errors import (
     AuthFailed,
     BadResult,
-    Charged,
     OutcomeUnknown,
     ProviderError,
     Stage,
@@ -178,9 +177,7 @@ def outputs(document: Document) -> list[Any]:
 def failed(problem: Problem) -> ProviderError:
     """Explain a task that ended as failed. Content can only be told by the words."""
     words = problem.document.text("data", "task_status_msg")
-    if _REFUSED.search(words):
-        return problem.refused(Stage.OUTPUT, words)
-    return BadResult("The model at 'kling' failed.", charged=Charged.MAYBE)
+    return problem.ended(problem.refused(Stage.OUTPUT, words) if _REFUSED.search(words) else None)
 
 
 def failure(problem: Problem) -> ProviderError:

@@ -1,10 +1,11 @@
 """
 Luma's Dream Machine: films and pictures from words, as tasks, results at addresses of a public network.
 
-Written from the vendor's SDK 1.21.0 and its pages "Error handling" and "Callbacks & Credits Balance". What starts from
-a picture is left out on purpose: the API takes pictures by address only, so an upload would have to lie, in clear, at
-an address that anybody can read. Not verified: how a refusal is worded where no code comes with it, how long an address
-lives, what is kept of a generation until it is deleted, whether a failed one is charged. Callbacks are not signed.
+Written from the vendor's SDK 1.21.0 and its pages "Error handling", "Callbacks & Credits Balance" and "FAQ", which says
+that a generation that fails is paid back. What starts from a picture is left out on purpose: the API takes pictures by
+address only, so an upload would have to lie, in clear, at an address that anybody can read. Not verified: how a refusal
+is worded where no code comes with it, how long an address lives, what is kept of a generation until it is deleted.
+Callbacks are not signed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
-from providers.errors import BadResult, Charged, ProviderError, Stage, TaskNotFound, Transient
+from providers.errors import BadResult, Charged, ProviderError, Stage, TaskNotFound
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.models import Model
 from providers.network import NetworkProvider, prompt_of
@@ -98,8 +99,6 @@ def by_code(problem: Problem, code: str, stage: Stage) -> ProviderError | None:
             return problem.refused(stage)
         case "budget_exhausted":
             return problem.out_of_credit()
-        case "generation_failed" | "output_not_found":
-            return Transient("The model at 'luma' failed.")
         case "image_too_large" | "unsupported_format" | "corrupt_input":
             return problem.invalid("input")
         case "invalid_request":
@@ -111,11 +110,10 @@ def failed(problem: Problem) -> ProviderError:
     """Explain a task that ended as failed: by its code, where one came, else by the words."""
     words = problem.document.text("failure_reason")
     decided = by_code(problem, problem.document.text("failure_code"), Stage.OUTPUT)
-    if decided is not None:
-        return decided
-    if _REFUSED.search(words):
-        return problem.refused(Stage.OUTPUT, words)
-    return BadResult("The model at 'luma' failed.", charged=Charged.MAYBE)
+    if decided is None and _REFUSED.search(words):
+        decided = problem.refused(Stage.OUTPUT, words)
+    # What was charged in advance is paid back in full, whatever the reason.
+    return problem.ended(decided, Charged.NO)
 
 
 def failure(problem: Problem) -> ProviderError:

@@ -135,9 +135,19 @@ class NetworkProvider(Provider):
         return self.tools.sink
 
     @contextmanager
-    def _reply(self, call: Call, *, base_url: str | None = None, task: bool = False) -> Iterator[Reply]:
+    def _reply(
+        self,
+        call: Call,
+        *,
+        base_url: str | None = None,
+        task: bool = False,
+        failure: Callable[[Problem], ProviderError] | None = None,
+    ) -> Iterator[Reply]:
         """
         Send *call*, whose address may be relative to the base, with the credential; give a reply of status 200 to 299.
+
+        Args:
+            failure: What any other status means for this call, where that is not what `_failure` says.
 
         Raises:
             ProviderError: The provider answered otherwise, or not at all.
@@ -151,7 +161,7 @@ class NetworkProvider(Provider):
         with self.transport.call(replace(call, url=url, headers=headers), hosts) as reply:
             if not 200 <= reply.status < 300:
                 document = reply.document()
-                raise self._failure(
+                raise (failure or self._failure)(
                     Problem(self.name, reply.status, reply.headers, document, paid=call.limits.paid, task=task)
                 )
             yield reply

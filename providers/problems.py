@@ -24,6 +24,7 @@ from providers.errors import (
     ProviderError,
     RateLimited,
     Stage,
+    TaskFailed,
     TaskNotFound,
     Transient,
 )
@@ -109,6 +110,16 @@ class Problem:
     def gone(self) -> ModelGone:
         """Say that the configured model is not offered."""
         return ModelGone(f"The provider {self.provider!r} does not offer the configured model{self.trace}.")
+
+    def ended(self, decided: ProviderError | None = None, charged: Charged = Charged.MAYBE) -> ProviderError:
+        """
+        Say that the task has failed, for the reason that was *decided* by code or words.
+
+        A reason to come back later is none to ask for this task again: it has ended, whatever happens to others.
+        """
+        if decided is not None and not decided.retryable:
+            return decided
+        return TaskFailed(f"The task failed at {self.provider!r}{self.trace}.", charged=charged)
 
     def by_status(self, *, errors_are_free: bool = False) -> ProviderError:
         """

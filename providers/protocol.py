@@ -122,6 +122,7 @@ class Provider(ABC):
 
         Raises:
             TaskNotFound: The provider does not know the task, or it is not one of this provider's.
+            TaskFailed: It has ended without a result. A poll that merely failed raises something retryable instead.
             ProviderError: As documented at each class.
         """
         with self._counted() as answered:

@@ -21,7 +21,7 @@ from providers.capabilities import (
     Shape,
     WebhookSupport,
 )
-from providers.errors import BadResult, Cancelled, Charged, ProviderError, ResultExpired, Stage
+from providers.errors import BadResult, Cancelled, ProviderError, ResultExpired, Stage
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.hints import bounded
 from providers.media import Blob, Document
@@ -124,9 +124,8 @@ def outputs(document: Document) -> list[Any]:
 def failed(problem: Problem) -> ProviderError:
     """Explain a task that ended as failed. Content can only be told by the words."""
     words = problem.document.text("error")
-    if _REFUSED.search(words):
-        return problem.refused(Stage.OUTPUT, words)
-    return BadResult("The model at 'replicate' failed.", charged=Charged.MAYBE)
+    # What has run is billed by the second, however it ended.
+    return problem.ended(problem.refused(Stage.OUTPUT, words) if _REFUSED.search(words) else None)
 
 
 def failure(problem: Problem) -> ProviderError:

@@ -20,7 +20,7 @@ from providers.capabilities import (
     Operation,
     Shape,
 )
-from providers.errors import BadResult, Cancelled, Charged, ProviderError, Stage, TaskNotFound, Transient
+from providers.errors import BadResult, Cancelled, Charged, ProviderError, Stage, TaskNotFound
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.models import Model
 from providers.network import NetworkProvider, data_uri, prompt_of
@@ -138,10 +138,7 @@ def build(request: Request, model: Model) -> Call:
 
 def charged(problem: Problem) -> Charged:
     """Read what an ended task has cost: what was paid back in full costs nothing."""
-    credit = problem.document.at("cost", "credits")
-    if not isinstance(credit, int | float):
-        return Charged.MAYBE
-    return Charged.YES if credit > 0 else Charged.NO
+    return Charged.by_cost(problem.document.at("cost", "credits"))
 
 
 def failed(problem: Problem) -> ProviderError:
@@ -152,9 +149,7 @@ def failed(problem: Problem) -> ProviderError:
         return problem.refused(stage, problem.document.text("failure"), cost)
     if code.startswith("ASSET."):
         return problem.invalid("input")
-    if code.startswith(("INTERNAL", "INPUT_PREPROCESSING.INTERNAL")) and cost is Charged.NO:
-        return Transient("The model at 'runway' failed, and nothing was charged.")
-    return BadResult("The model at 'runway' failed.", charged=cost)
+    return problem.ended(charged=cost)
 
 
 def failure(problem: Problem) -> ProviderError:

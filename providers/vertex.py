@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from providers import google
 from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
-from providers.errors import AuthFailed, BadResult, BrokenProviderError, Charged, ProviderError, Stage
+from providers.errors import AuthFailed, BadResult, BrokenProviderError, ProviderError, Stage
 from providers.exchange import Done, Pending, Request, Task
 from providers.media import Document
 from providers.models import Model
@@ -179,17 +179,14 @@ def films(problem: Problem) -> list[Any]:
 
     Raises:
         ContentRefused: Every film was filtered out, or the wish was refused.
-        RateLimited: There was no room for it.
-        BadResult: The model failed.
+        TaskFailed: The model failed, or there was no room for it.
     """
     document = problem.document
     if document.at("error") is not None:
         words = document.text("error", "message")
         if _RULES.search(words):
             raise problem.refused(Stage.INPUT, words)
-        if document.at("error", "code") == 8:
-            raise problem.limited()
-        raise BadResult("The model at 'vertex' failed.", charged=Charged.MAYBE)
+        raise problem.ended()
     videos = document.at("response", "videos")
     found = [Document(each).at("bytesBase64Encoded") for each in (videos if isinstance(videos, list) else [])]
     kept = [f"data:video/mp4;base64,{each}" if isinstance(each, str) else each for each in found if each]

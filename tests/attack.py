@@ -183,6 +183,10 @@ CAMPAIGN: Final = (
         f"{P}/test_p7_lost_calls.py::test_p7_a_double_charge_is_not_a_triple_one",
     ),
     _attack(
+        "P7", "let tasks fail at the provider, and kill the worker between one task and the next",
+        f"{P}/test_p7_failed_tasks.py",
+    ),
+    _attack(
         "P7", "kill the worker that asks for many waiting tasks",
         f"{P}/test_p7_many_tasks_waiting.py::test_p7_waiting_tasks_outlive_their_worker_and_are_paid_once",
     ),

@@ -2,13 +2,13 @@
 Who is asked: which providers may do a job, in which order, and whether one may be called now.
 
 A job names its provider or leaves the choice to the pool (`auto`). Then every provider is a candidate that can do what
-the recipe needs, that the policy allows and that has an account here, the cheapest first. The next one is asked only
-when the one before certainly did not charge.
+the recipe needs, that the policy allows and that has an account here, the cheapest first, and those last whose task for
+this job has failed. The next one is asked only when the one before certainly did not charge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
@@ -33,6 +33,7 @@ from worker.bench import Bench
 from worker.gate import AccountKey, Admission
 from worker.prices import price_of
 from worker.records import JobRecord
+from worker.transfers import failed_tasks
 
 CALL_FOR: dict[Shape, timedelta] = {Shape.SYNC: timedelta(minutes=11), Shape.TASK: timedelta(minutes=4)}
 """How long the slot of a call lasts: longer than the transport lets it take. It goes on after its caller's death."""
@@ -101,7 +102,7 @@ def choose(bench: Bench, job: JobRecord, operation: Operation, passed: frozenset
             raise ForbiddenByPolicyError(problem)
         names = [job.provider]
     else:
-        names = list(_candidates(bench, policy, operation, passed | set(job.tried)))
+        names = list(_candidates(bench, policy, operation, passed | set(job.tried), last=failed_tasks(job.transfers)))
         if not names:
             raise NobodyLeftError(
                 "No provider is left that can do this, that the policy allows and that has an account."
@@ -145,7 +146,12 @@ def may_fall_over(job: JobRecord, error: ProviderError) -> bool:
 
 
 def _candidates(
-    bench: Bench, policy: RetentionPolicy, operation: Operation, without: frozenset[str] | set[str]
+    bench: Bench,
+    policy: RetentionPolicy,
+    operation: Operation,
+    without: frozenset[str] | set[str],
+    *,
+    last: Sequence[str],
 ) -> Iterator[str]:
     order = list(policy.providers or ())
     found = []
@@ -162,8 +168,8 @@ def _candidates(
         except ProviderError:
             continue
         price = price_of(bench.prices, name, able, operation)
-        found.append((price, order.index(name) if name in order else len(order), name))
-    for _, _, name in sorted(found):
+        found.append((last.count(name), price, order.index(name) if name in order else len(order), name))
+    for *_, name in sorted(found):
         yield name
 
 

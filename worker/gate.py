@@ -31,12 +31,14 @@ import redis
 from metrics.figures import StopReason
 from providers import (
     AuthFailed,
+    Charged,
     ContentRefused,
     ModelGone,
     OutcomeUnknown,
     OutOfCredit,
     ProviderError,
     RateLimited,
+    TaskFailed,
     Transient,
 )
 from worker.errors import translated
@@ -237,7 +239,8 @@ def verdict_of(error: ProviderError | None, *, own_model: bool = False) -> Verdi
             return Verdict("stopped", StopReason.MODEL_GONE, STOP_FOR)
         case RateLimited():
             return Verdict("held", span=error.retry_after or HOLD_FOR)
-        case Transient() | OutcomeUnknown():
+        case Transient() | OutcomeUnknown() | TaskFailed(charged=Charged.NO):
+            # A provider that takes nothing for a failure says that it was its own.
             return Verdict("fault", StopReason.FAULTS, FAULTS_STOP_FOR)
         case _:
             # What is wrong with one request says nothing about the next, and it may not even have been sent.

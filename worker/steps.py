@@ -7,6 +7,8 @@ The steps of a job, one function per state. Each does its work, persists, and le
     collecting  ask the provider to erase its copies of sealed results
     rendering   make the renditions and seal them
 
+A task that failed for nothing leads from awaiting back to preparing.
+
 A step returns a `Wait` when the job cannot go on now. A provider that charges nothing is simply called anew after a
 crash; one that charges is never called twice for one intent unless it promises to recognise the repetition.
 """
@@ -30,10 +32,12 @@ from providers import (
     ProviderError,
     SealedResult,
     Task,
+    TaskFailed,
 )
 from storage import ObjectClass, ObjectRef
 from storage.faults import reach
 from worker.choosing import may_fall_over
+from worker.failed_tasks import asked_to_erase, begin_again, let_go
 from worker.faults import WorkerFault
 from worker.lost_calls import LOOK_AGAIN, LookAgain, can_be_found, found, may_be_repeated
 from worker.polling import pause
@@ -47,7 +51,7 @@ from worker.records import (
 )
 from worker.run import Run
 from worker.settling import DONE_FIELDS
-from worker.transfers import ACCEPTED, amended, answered, encode_transfers, erased
+from worker.transfers import ACCEPTED, answered, encode_transfers
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ def prepare(run: Run) -> Wait | None:
     if run.recipe.operation is None:
         run.advance(JobState.RENDERING)
         return None
+    if run.job.task is not None and not let_go(run):
+        return Wait(LOOK_AGAIN, strike=True)
     # Before the intent: a job that waits for its turn must not look like one whose call was lost.
     wait = run.choose()
     if wait is not None:
@@ -115,6 +121,8 @@ def wait_for_task(run: Run) -> Wait | None:
         run.report(error)
         if not error.retryable:
             run.free_slot()
+        if isinstance(error, TaskFailed):
+            return Wait(begin_again(run, error))
         raise
     reach(WorkerFault.POLLED)
     if isinstance(answer, Pending):
@@ -133,16 +141,9 @@ def collect(run: Run) -> None:
     if run.job.task is None:
         run.advance(JobState.RENDERING)
         return
-    transfers, owed = run.job.transfers, False
-    try:
-        erasure = run.provider.erase(Task.model_validate(run.job.task))
-    except ProviderError as error:
-        # The paid result must not be lost because its deletion failed: the job goes on, and what is owed is asked for
-        # again after its end.
-        transfers, owed = amended(transfers, erasure=error.code), error.retryable
-    else:
-        reach(WorkerFault.ERASED)
-        transfers = erased(transfers, erasure)
+    # The paid result must not be lost because its deletion failed: the job goes on, and what is owed is asked for again
+    # after its end.
+    transfers, owed = asked_to_erase(run)
     fields = {"transfers": encode_transfers(transfers), "owed": str(int(owed))}
     run.advance(JobState.RENDERING, fields, transfers=transfers, owed=owed)
 

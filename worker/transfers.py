@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from providers import Capabilities, EraseSupport, Erasure, ErasureOutcome, Task
+from providers import Capabilities, EraseSupport, Erasure, ErasureOutcome, OutcomeUnknown, Task, TaskFailed
 
 ACCEPTED: Final = "accepted"
 """The answer of a provider that took the data; every other answer is the code of an error."""
@@ -32,7 +32,8 @@ class Transfer:
         at: When the call was begun; of the first attempt, where several were refused.
         sent_bytes: Of the picture and the words, before any encoding; of all attempts together.
         attempts: How many calls this entry stands for: those that the provider turned down are counted in one.
-        answer: `ACCEPTED`, or the code of the error; None while the call is under way or its end was never learnt.
+        answer: `ACCEPTED`, or the code of the error, also of a task that was accepted and failed later; None while the
+            call is under way or its end was never learnt.
         retention: What the provider says it keeps.
         kept_until: Until when, if it says so.
         cancelled: How the request to stop the task was answered; None if none was made.
@@ -136,8 +137,14 @@ def decode_transfers(text: str) -> Transfers:
     return tuple(map(Transfer.from_json, json.loads(text)))
 
 
+def failed_tasks(transfers: Transfers) -> list[str]:
+    """Name the providers whose tasks failed for nothing, one name for each task."""
+    return [transfer.provider for transfer in transfers if transfer.answer == TaskFailed.code]
+
+
 def _turned_down(transfer: Transfer) -> bool:
-    return transfer.answer not in (None, ACCEPTED, "outcome-unknown")
+    # Who had accepted it has, or had, a copy of its own for each time.
+    return transfer.answer not in (None, ACCEPTED, OutcomeUnknown.code, TaskFailed.code)
 
 
 def _plain(value: object) -> object:

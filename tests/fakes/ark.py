@@ -46,6 +46,7 @@ class FakeArk(FakeFilms):
         "OutputVideoSensitiveContentDetected": _ended("OutputVideoSensitiveContentDetected"),
         "InputImageRiskDetection": _ended("InputImageRiskDetection"),
         "InternalServiceError": _ended("InternalServiceError"),
+        "ServerOverloaded": _ended("ServerOverloaded"),
         "no error": {"status": "failed"},
         "cancelled": {"status": "cancelled"},
         "expired": {"status": "expired"},

@@ -197,6 +197,12 @@ class FakeFal(FakeTasks):
         "no_media_generated": _fal(422, "no_media_generated"),
         "generation_timeout": _fal(504, "generation_timeout"),
         "downstream_service_error": _fal(400, "downstream_service_error"),
+        "downstream_service_unavailable": _fal(503, "downstream_service_unavailable"),
+        # The platform's own errors are flat, and their type stands in a header, too.
+        "runner_disconnected": Answer(503, {"detail": "some words", "error_type": "runner_disconnected"}),
+        "client_cancelled": Answer(499, {"detail": "some words"}, {"x-fal-error-type": "client_cancelled"}),
+        "validation": _fal(422, "greater_than"),
+        "gateway": Answer(502, b"<html>"),
         "nsfw": Answer(200, {"images": [{"url": "https://v3.fal.media/black.png"}], "has_nsfw_concepts": [True]}),
         "empty": Answer(200, {"images": []}),
         "retry header": Answer(500, {}, {"x-fal-retryable": "true"}),

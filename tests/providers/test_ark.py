@@ -23,6 +23,7 @@ from providers import (
     Provider,
     ProviderError,
     RateLimited,
+    TaskFailed,
     Timeout,
     Transient,
 )
@@ -62,8 +63,9 @@ class TestArk(FilmContract):
     polls: ClassVar[list[Row]] = [
         ("OutputVideoSensitiveContentDetected", ContentRefused, {"stage": "output", "reason": "violence"}),
         ("InputImageRiskDetection", ContentRefused, {"stage": "input"}),
-        ("InternalServiceError", BadResult, {"charged": "maybe"}),
-        ("no error", BadResult, {}),
+        ("InternalServiceError", TaskFailed, {"charged": "maybe"}),
+        ("ServerOverloaded", TaskFailed, {"charged": "maybe", "retryable": False}),
+        ("no error", TaskFailed, {}),
         ("cancelled", Cancelled, {"charged": "no"}),
         ("expired", Timeout, {"phase": "poll"}),
         ("empty", BadResult, {}),

@@ -21,6 +21,7 @@ from providers import (
     Pending,
     Provider,
     RateLimited,
+    TaskFailed,
     TaskNotFound,
     Transient,
 )
@@ -59,7 +60,7 @@ class TestDashScope(FilmContract):
         ("refused input", ContentRefused, {"stage": "input", "reason": "violence"}),
         ("refused output", ContentRefused, {"stage": "output"}),
         ("InvalidURL", InvalidRequest, {"field": "input"}),
-        ("InternalError", BadResult, {"charged": "maybe"}),
+        ("InternalError", TaskFailed, {"charged": "maybe"}),
         ("CANCELED", Cancelled, {}),
         ("UNKNOWN", TaskNotFound, {}),
         ("empty", BadResult, {}),

@@ -24,6 +24,7 @@ from providers import (
     RateLimited,
     ResultExpired,
     Stage,
+    TaskFailed,
     TaskNotFound,
     Timeout,
     Transient,
@@ -45,6 +46,7 @@ TABLE = [
     (Timeout("m", phase=Phase.POLL), False, None, "maybe"),
     (Cancelled("m"), False, None, "maybe"),
     (TaskNotFound("m"), False, None, "maybe"),
+    (TaskFailed("m"), False, None, "maybe"),
     (ResultExpired("m"), True, 1, "yes"),
     (BadResult("m"), True, 1, "maybe"),
     (UnknownProviderError("x", ("a",)), False, None, "no"),
@@ -71,6 +73,14 @@ def test_the_table_is_complete_and_codes_are_distinct() -> None:
 def test_an_adapter_that_knows_better_says_whether_it_was_charged() -> None:
     assert Transient("m", charged=Charged.MAYBE).charged is Charged.MAYBE
     assert ContentRefused("m", stage=Stage.INPUT, charged=Charged.YES).charged is Charged.YES
+
+
+@pytest.mark.parametrize(
+    ("cost", "charged"),
+    [(0, "no"), (0.0, "no"), (3, "yes"), (0.5, "yes"), (-1, "yes"), (None, "maybe"), ("0", "maybe"), (False, "maybe")],
+)
+def test_only_a_cost_of_nothing_is_none(cost: object, charged: str) -> None:
+    assert Charged.by_cost(cost) == charged
 
 
 def test_the_tree_in_the_docstring_names_every_class() -> None:

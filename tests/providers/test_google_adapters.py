@@ -29,6 +29,7 @@ from providers import (
     ProviderError,
     RateLimited,
     Task,
+    TaskFailed,
     TaskNotFound,
     Transient,
 )
@@ -135,7 +136,7 @@ class TestFilms:
         provider, shelf = both
         task = self.submitted(provider)
         rows: list[tuple[str, type[ProviderError], str | None]] = [
-            ("failed", BadResult, None),
+            ("failed", TaskFailed, None),
             ("safety", ContentRefused, None),
             ("step", ContentRefused, "violence"),
             ("cancelled", Cancelled, None),
@@ -276,8 +277,8 @@ class TestVeo:
         rows: list[tuple[str, type[ProviderError], dict[str, str]]] = [
             ("filtered", ContentRefused, {"stage": "output", "reason": "violence", "charged": "maybe"}),
             ("refused", ContentRefused, {"stage": "input", "charged": "no"}),
-            ("internal", BadResult, {"charged": "maybe"}),
-            ("crowded", RateLimited, {}),
+            ("internal", TaskFailed, {"charged": "maybe"}),
+            ("crowded", TaskFailed, {"charged": "maybe"}),
             ("bucket", BadResult, {}),
             ("empty", BadResult, {}),
             ("no film", BadResult, {}),

@@ -18,6 +18,7 @@ from providers import (
     OutOfCredit,
     Provider,
     RateLimited,
+    TaskFailed,
     Transient,
 )
 from providers.heygen import HeyGenProvider
@@ -51,8 +52,8 @@ class TestHeyGen(FilmContract):
         ("moderation_failed", ContentRefused, {"stage": "output", "charged": "maybe"}),
         ("insufficient_credit", OutOfCredit, {}),
         ("download_failed", InvalidRequest, {"field": "input"}),
-        ("render_failed", BadResult, {"charged": "maybe"}),
-        ("no code", BadResult, {}),
+        ("render_failed", TaskFailed, {"charged": "maybe"}),
+        ("no code", TaskFailed, {}),
         ("empty", BadResult, {}),
         ("dreaming", BadResult, {}),
     ]

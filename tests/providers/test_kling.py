@@ -18,6 +18,7 @@ from providers import (
     Pending,
     Provider,
     RateLimited,
+    TaskFailed,
     Transient,
 )
 from providers.kling import KlingProvider, token
@@ -50,7 +51,7 @@ class TestKling(FilmContract):
     ]
     polls: ClassVar[list[Row]] = [
         ("risk", ContentRefused, {"stage": "output"}),
-        ("failed", BadResult, {"charged": "maybe"}),
+        ("failed", TaskFailed, {"charged": "maybe"}),
         ("empty", BadResult, {}),
         ("partial", BadResult, {}),
         ("succeeded", BadResult, {}),

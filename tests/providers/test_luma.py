@@ -16,6 +16,7 @@ from providers import (
     OutcomeUnknown,
     OutOfCredit,
     Pending,
+    TaskFailed,
     Transient,
 )
 from providers.luma import LumaProvider
@@ -49,11 +50,11 @@ class TestLuma(FilmContract):
         ("moderation", ContentRefused, {"stage": "output", "reason": "sexual"}),
         ("content_moderated", ContentRefused, {"stage": "output"}),
         ("budget_exhausted", OutOfCredit, {}),
-        ("generation_failed", Transient, {}),
-        ("output_not_found", Transient, {}),
+        ("generation_failed", TaskFailed, {"charged": "no"}),
+        ("output_not_found", TaskFailed, {"charged": "no"}),
         ("corrupt_input", InvalidRequest, {"field": "input"}),
         ("invalid_request", InvalidRequest, {"field": None}),
-        ("failed", BadResult, {"charged": "maybe"}),
+        ("failed", TaskFailed, {"charged": "no"}),
         ("empty", BadResult, {}),
         ("preview only", BadResult, {}),
         ("pondering", BadResult, {}),

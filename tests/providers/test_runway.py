@@ -18,6 +18,7 @@ from providers import (
     OutOfCredit,
     Pending,
     Provider,
+    TaskFailed,
     Transient,
 )
 from providers.network import data_uri
@@ -49,10 +50,10 @@ class TestRunway(FilmContract):
         ("SAFETY.OUTPUT.VIDEO", ContentRefused, {"stage": "output", "charged": "yes"}),
         ("INPUT_PREPROCESSING.SAFETY.TEXT", ContentRefused, {"stage": "input"}),
         ("ASSET.INVALID", InvalidRequest, {"field": "input"}),
-        ("INTERNAL.BAD_OUTPUT.CODE01", Transient, {"charged": "no"}),
-        ("INTERNAL, kept the money", BadResult, {"charged": "yes"}),
-        ("INTERNAL, does not say", BadResult, {"charged": "maybe"}),
-        ("THIRD_PARTY.UNAVAILABLE", BadResult, {"charged": "maybe"}),
+        ("INTERNAL.BAD_OUTPUT.CODE01", TaskFailed, {"charged": "no"}),
+        ("INTERNAL, kept the money", TaskFailed, {"charged": "yes"}),
+        ("INTERNAL, does not say", TaskFailed, {"charged": "maybe"}),
+        ("THIRD_PARTY.UNAVAILABLE", TaskFailed, {"charged": "maybe"}),
         ("CANCELLED", Cancelled, {"charged": "yes"}),
         ("empty", BadResult, {}),
         ("DREAMING", BadResult, {}),

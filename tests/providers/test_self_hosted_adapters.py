@@ -23,6 +23,7 @@ from providers import (
     RateLimited,
     Request,
     Task,
+    TaskFailed,
     Transient,
 )
 from providers.automatic1111 import Automatic1111Provider
@@ -128,8 +129,8 @@ class TestComfyUI(SelfHostedContract, TaskContract):
         ("502", Transient, {"charged": "no"}),
     ]
     polls: ClassVar[list[Row]] = [
-        ("error", BadResult, {"charged": "no"}),
-        ("memory", Transient, {}),
+        ("error", TaskFailed, {"charged": "no"}),
+        ("memory", TaskFailed, {"charged": "no"}),
         ("interrupted", Cancelled, {"charged": "no"}),
         ("dreaming", BadResult, {}),
         ("empty", BadResult, {}),

@@ -25,6 +25,7 @@ from providers import (
     RateLimited,
     ResultExpired,
     Task,
+    TaskFailed,
     TaskNotFound,
     Timeout,
     Transient,
@@ -183,7 +184,7 @@ class TestReplicate(TaskContract):
         ("no id", OutcomeUnknown, {}),
     ]
     polls: ClassVar[list[Row]] = [
-        ("failed", BadResult, {}),
+        ("failed", TaskFailed, {"charged": "maybe"}),
         ("nsfw", ContentRefused, {"stage": "output", "reason": "sexual"}),
         ("sensitive", ContentRefused, {}),
         ("canceled", Cancelled, {}),
@@ -220,8 +221,8 @@ class TestBfl(TaskContract):
     polls: ClassVar[list[Row]] = [
         ("Request Moderated", ContentRefused, {"stage": "input", "charged": "no"}),
         ("Content Moderated", ContentRefused, {"stage": "output"}),
-        ("Error", BadResult, {}),
-        ("Failed", BadResult, {}),
+        ("Error", TaskFailed, {"charged": "maybe"}),
+        ("Failed", TaskFailed, {"charged": "maybe"}),
         ("Task not found", TaskNotFound, {}),
         ("Dreaming", BadResult, {}),
         ("empty", BadResult, {}),
@@ -246,12 +247,17 @@ class TestFal(TaskContract):
         ("content_policy_violation", ContentRefused, {"charged": "maybe"}),
         ("image_too_small", InvalidRequest, {"field": "input"}),
         ("file_download_error", InvalidRequest, {"field": "input"}),
-        ("no_media_generated", BadResult, {}),
+        ("no_media_generated", TaskFailed, {"charged": "maybe"}),
         ("generation_timeout", Timeout, {"phase": "poll"}),
-        ("downstream_service_error", Transient, {}),
+        ("downstream_service_error", TaskFailed, {"charged": "maybe"}),
+        ("downstream_service_unavailable", TaskFailed, {"charged": "no"}),
+        ("runner_disconnected", TaskFailed, {"charged": "no"}),
+        ("client_cancelled", Cancelled, {}),
+        ("validation", InvalidRequest, {}),
+        ("gateway", Transient, {}),
         ("nsfw", ContentRefused, {"stage": "output", "reason": "sexual"}),
         ("empty", BadResult, {}),
-        ("retry header", Transient, {}),
+        ("retry header", TaskFailed, {"charged": "no"}),
     ]
 
     def test_the_vendor_is_told_to_store_nothing(self, fake: FakeTasks, provider: Provider) -> None:
