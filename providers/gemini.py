@@ -31,12 +31,12 @@ from providers.media import Document
 from providers.models import Model
 from providers.network import NetworkProvider, encoded, prompt_of
 from providers.problems import Problem
-from providers.transport import ASK, SUBMIT, Call, MiB
+from providers.transport import ASK, FETCH, SUBMIT, Call
 
 _VIDEO_OPTIONS: Final = ("aspect_ratio", "resolution", "duration")
 _REFUSED: Final = re.compile(r"safety|prohibited|blocked|policy|violat", re.IGNORECASE)
-_POLL: Final = replace(ASK, read=60, total=180, reply_bytes=256 * MiB)
-"""The last poll of a film brings the film."""
+_POLL: Final = replace(FETCH, read=60, reply_bytes=FETCH.reply_bytes // 3 * 4)
+"""The last poll of a film brings the film, in base64."""
 
 
 class GeminiProvider(NetworkProvider):
@@ -88,7 +88,7 @@ class GeminiProvider(NetworkProvider):
 
     def _poll(self, task: Task) -> Done | Pending:
         with self._reply(Call("GET", _path(task), _POLL), base_url=task.base_url, task=True) as reply:
-            document = reply.document()
+            document = self._sealing(reply, "video/")
             problem = Problem(self.name, reply.status, reply.headers, document)
         match document.text("status"):
             case "queued" | "in_progress":

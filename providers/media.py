@@ -6,7 +6,7 @@ import binascii
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,8 +73,13 @@ class Document:
             blobs.append(Blob(_unescaped(view[found.start(2) : found.end(2)])))
             end = found.end()
         rest += view[end:]
+        return cls.assembled(rest, blobs)
+
+    @classmethod
+    def assembled(cls, rest: bytes | bytearray, places: Sequence[Any]) -> Document:
+        """Read a body from which strings were taken out, and put into each place, by its number, what stands for it."""
         try:
-            return cls(json.loads(rest, object_hook=_placed(blobs)))
+            return cls(json.loads(rest, object_hook=_placed(places)))
         except (ValueError, RecursionError):
             return cls(None)
 
@@ -109,11 +114,11 @@ def as_blob(value: Any) -> Blob | None:
     return Blob(memoryview(value.encode("ascii", "replace")))
 
 
-def _placed(blobs: list[Blob]) -> Callable[[dict[str, Any]], Any]:
+def _placed(places: Sequence[Any]) -> Callable[[dict[str, Any]], Any]:
     def placed(found: dict[str, Any]) -> Any:
         number = found.get("\0blob")
         # Somebody else's document could hold the mark, too; a number beyond the list is left alone.
-        return blobs[number] if len(found) == 1 and isinstance(number, int) and number < len(blobs) else found
+        return places[number] if len(found) == 1 and isinstance(number, int) and number < len(places) else found
 
     return placed
 

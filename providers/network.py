@@ -31,7 +31,7 @@ from providers.errors import (
     Transient,
 )
 from providers.exchange import Done, Request, SealedResult, Task
-from providers.media import Blob, as_blob
+from providers.media import Blob, Document, as_blob
 from providers.models import Model, choose
 from providers.problems import Problem
 from providers.protocol import Provider, ProviderTools
@@ -203,6 +203,10 @@ class NetworkProvider(Provider):
         results = []
         with self._kept():
             for url in urls:
+                if isinstance(url, SealedResult):
+                    # It came with the answer that told of it.
+                    results.append(url)
+                    continue
                 blob = as_blob(url) if isinstance(url, Blob) or str(url).startswith("data:") else None
                 if not isinstance(url, str) and blob is None:
                     raise BadResult(f"The provider {self.name!r} reported success without a result.")
@@ -218,6 +222,11 @@ class NetworkProvider(Provider):
                     )
                 results.append(SealedResult(ref, media_type))
         return Done(tuple(results))
+
+    def _sealing(self, reply: Reply, media: str) -> Document:
+        """Read an answer about a task, and seal the results inside it while they come."""
+        with self._kept():
+            return reply.sealing(self.sink, media)
 
     def _sealed(self, blobs: list[Any]) -> Done:
         """Seal the pictures of an answer that was paid for."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from providers import inline
 from providers.errors import BadResult, OutcomeUnknown, ProviderError, Transient
 from providers.media import SNIFFED_BYTES, Document, media_type_of
 
@@ -42,6 +43,17 @@ class Reply:
         for chunk in self._chunks():
             body += chunk
         return Document.parse(body)
+
+    def sealing(self, sink: Callable[[Any, str], str], media: str) -> Document:
+        """
+        Read the body as JSON, and pass the results inside it on into *sink* as they come; see `providers.inline`.
+
+        Raises:
+            OutcomeUnknown: The body of a paid success broke off.
+            Transient: The body of any other answer broke off.
+            BadResult: It is too long, or a result in it is broken.
+        """
+        return inline.read(self._chunks(), sink, media)
 
     def stream(self) -> io.BufferedReader:
         """

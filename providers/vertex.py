@@ -31,7 +31,7 @@ from providers.models import Model
 from providers.network import NetworkProvider, encoded, number, prompt_of
 from providers.problems import Problem
 from providers.protocol import ProviderTools
-from providers.transport import ASK, SUBMIT, Call, MiB
+from providers.transport import FETCH, SUBMIT, Call
 
 _FILM_OPTIONS: Final = {
     "aspect_ratio": "aspectRatio",
@@ -44,8 +44,8 @@ _NAME: Final = re.compile(
     r"projects/[\w-]+/locations/[\w-]+/publishers/google/models/[\w.-]+/operations/([A-Za-z0-9-]+)"
 )
 _RULES: Final = re.compile(r"guidelines|violat|safety|responsible ai", re.IGNORECASE)
-_POLL: Final = replace(ASK, read=60, total=180, reply_bytes=256 * MiB)
-"""The last poll of a film brings the film."""
+_POLL: Final = replace(FETCH, read=60, reply_bytes=FETCH.reply_bytes // 3 * 4)
+"""The last poll of a film brings the film, in base64."""
 
 
 class VertexProvider(NetworkProvider):
@@ -117,7 +117,7 @@ class VertexProvider(NetworkProvider):
             "POST", f"{_path(task.model)}:fetchPredictOperation", _POLL, json={"operationName": operation(task)}
         )
         with self._reply(call, base_url=task.base_url, task=True) as reply:
-            document = reply.document()
+            document = self._sealing(reply, "video/")
             problem = Problem(self.name, reply.status, reply.headers, document, task=True)
         if document.at("done") is not True:
             if not document.text("name"):
