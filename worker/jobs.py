@@ -36,8 +36,8 @@ WAKE_EVERY = timedelta(seconds=5)
 
 
 # Lost in a failover, these would forget a job that was accepted, give one job to two workers under the same fencing
-# token, or forget an intent to buy.
-_REPLICATED = frozenset({"create", "claim", "transition", "cancel"})
+# token, or forget an intent to buy or how often that was repeated.
+_REPLICATED = frozenset({"create", "claim", "transition", "note", "cancel"})
 
 _LOOK_AGAIN = timedelta(seconds=5)
 
@@ -68,7 +68,8 @@ class JobStore:
     Job records, their transitions and their leases.
 
     Args:
-        replicas: How many replicas must have what accepts, claims, moves or cancels a job before it counts.
+        replicas: How many replicas must have what accepts, claims, moves or cancels a job, or is noted about it, before
+            it counts.
 
     Raises:
         ServerUnavailableError: From every method, when Redis cannot be reached or does not answer in time. A write

@@ -141,6 +141,21 @@ def test_p7_an_answer_lost_in_a_living_worker_is_found_again(
     assert (ended.state, len(visits.pool.charges())) == (JobState.DONE, 1)
 
 
+def test_p7_a_call_is_not_repeated_before_the_record_knows_of_it(
+    visits: Visits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = kill(visits, monkeypatch, "darkroom-keyed", BEFORE)
+
+    def away(*_: object, **__: object) -> None:
+        raise ServerUnavailableError("1 of 2 replicas have the change.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(visits.bench.jobs, "note", away)
+        record = visits.once(job.id)
+
+    assert (record.state, record.repeats, visits.pool.charges()) == (JobState.SUBMITTING, 0, [])
+
+
 def test_p7_an_answer_that_is_always_lost_is_given_up(visits: Visits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter("darkroom-keyed"), "_hang", lose_the_answer)
     job = visits.submit("darkroom-keyed")

@@ -185,6 +185,27 @@ def test_p6_a_job_is_accepted_and_claimed_only_when_a_replica_knows(pair: tuple[
     assert taken(lambda: jobs.cancel(JobId("a" * 32), lease_for=timedelta(seconds=30))).held
 
 
+def test_p7_what_is_noted_before_a_paid_call_counts_only_when_a_replica_has_it(
+    pair: tuple[PrivateValkey, PrivateValkey],
+) -> None:
+    """Else a failover in the call would forget how often it was repeated."""
+    primary, replica = pair
+    fields = {"v": "1", "recipe": "web-set", "provider": "none", "policy": "quick", "upload": _ref(), "params": _ref()}
+    fields["deadline"] = "4102444800000"
+    lone, jobs, job = JobStore(primary.client()), JobStore(primary.client(), replicas=1), JobId("a" * 32)
+    lone.create(fields, job, look_after=timedelta(), longest=timedelta(hours=1))
+    lease = lone.claim(job, lease_for=timedelta(seconds=30), most_strikes=1)
+    replica.pause()
+
+    with pytest.raises(JobNotReplicatedError, match="0 of 1 replicas"):
+        jobs.note(lease, {"repeats": "1"}, repeats=1)
+    replica.resume()
+    noted = taken(lambda: jobs.note(lease, {"repeats": "1"}, repeats=1))
+
+    assert noted.job.repeats == 1
+    assert replica.client().hget(f"dayfly:job:{job}", "repeats") == b"1"
+
+
 def _ref() -> str:
     return str(ObjectRef.new(ObjectClass.UPLOAD, datetime.now(UTC)))
 
