@@ -86,7 +86,7 @@ class ArkProvider(NetworkProvider):
             problem = Problem(self.name, reply.status, reply.headers, reply.document())
         if call.limits is WORK:
             return self._sealed(pictures(problem))
-        task = self._task(problem.document.text("id"), model.id)
+        task = self._task(problem.document.text("id"), model.id, result_lives=KEPT)
         return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:

@@ -52,7 +52,8 @@ class BflProvider(NetworkProvider):
         model = self._model(request)
         with self._reply(build(request, model)) as reply:
             document = reply.document()
-        task = self._task(document.text("id"), model.id, document.text("polling_url") or None)
+        url = document.text("polling_url") or None
+        task = self._task(document.text("id"), model.id, url, result_lives=KEPT)
         return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:

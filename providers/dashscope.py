@@ -84,8 +84,7 @@ class DashScopeProvider(NetworkProvider):
     def _submit(self, request: Request) -> Done | Pending:
         model = self._model(request)
         with self._reply(build(request, model)) as reply:
-            task = self._task(reply.document().text("output", "task_id"), model.id)
-        task = task.model_copy(update={"expires_at": task.submitted_at + KEPT})
+            task = self._task(reply.document().text("output", "task_id"), model.id, result_lives=KEPT)
         return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:

@@ -118,7 +118,10 @@ class Task(BaseModel):
     task_id: str
     poll_url: str | None = Field(default=None, repr=False, description="Given by the provider; may be signed.")
     submitted_at: AwareDatetime
-    expires_at: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = Field(
+        default=None,
+        description="When its result is no longer kept, if it is made at once; later by as long as that takes.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,9 @@ class FalProvider(NetworkProvider):
         model = self._model(request)
         with self._reply(build(request, model)) as reply:
             document = reply.document()
-        return Pending(self._task(document.text("request_id"), model.id), self.capabilities.min_poll)
+        # For as long as it was told to in the same call.
+        task = self._task(document.text("request_id"), model.id, result_lives=KEPT)
+        return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:
         with self._reply(Call("GET", f"{_path(task)}/status?logs=0", ASK), base_url=task.base_url, task=True) as reply:

@@ -85,7 +85,7 @@ class KlingProvider(NetworkProvider):
         return self._pending(problem.document, call.url, model.id)
 
     def _pending(self, document: Document, path: str, model: str) -> Pending:
-        task = self._task(document.text("data", "task_id"), model)
+        task = self._task(document.text("data", "task_id"), model, result_lives=KEPT)
         # Only the path says what was asked for, and it is asked for at the same place.
         return Pending(task.model_copy(update={"poll_url": f"{path}/{task.task_id}"}), self.capabilities.min_poll)
 

@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -250,13 +250,21 @@ class NetworkProvider(Provider):
         except Exception as error:  # noqa: BLE001  the sink belongs to another room, whose errors are not known here
             raise Transient(f"The result could not be sealed ({type(error).__name__}).") from None
 
-    def _task(self, task_id: str, model: str, poll_url: str | None = None) -> Task:
-        """Put together what another process needs to ask for the task."""
+    def _task(
+        self, task_id: str, model: str, poll_url: str | None = None, *, result_lives: timedelta | None = None
+    ) -> Task:
+        """
+        Put together what another process needs to ask for the task.
+
+        Args:
+            result_lives: How long the vendor says that it keeps a result, if it says so.
+        """
         # It becomes part of an address to which the credential is sent.
         if not _TASK_ID.fullmatch(task_id):
             raise OutcomeUnknown(
                 f"The provider {self.name!r} accepted the call without naming a task.", charged=Charged.MAYBE
             )
+        now = datetime.now(UTC)
         return Task(
             provider=self.name,
             credential=self.account.credential,
@@ -264,7 +272,8 @@ class NetworkProvider(Provider):
             model=model,
             task_id=task_id,
             poll_url=poll_url,
-            submitted_at=datetime.now(UTC),
+            submitted_at=now,
+            expires_at=None if result_lives is None else now + result_lives,
         )
 
 

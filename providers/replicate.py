@@ -65,9 +65,8 @@ class ReplicateProvider(NetworkProvider):
     def _submit(self, request: Request) -> Done | Pending:
         model = self._model(request)
         with self._reply(build(request, model)) as reply:
-            task = self._task(reply.document().text("id"), model.id)
-            expires = task.submitted_at + KEPT
-            return Pending(task.model_copy(update={"expires_at": expires}), self.capabilities.min_poll)
+            task = self._task(reply.document().text("id"), model.id, result_lives=KEPT)
+        return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:
         call = Call("GET", f"/predictions/{task.task_id}", ASK)

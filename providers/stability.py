@@ -19,6 +19,7 @@ from providers.problems import Problem
 from providers.replies import Reply, seal
 from providers.transport import ASK, SUBMIT, WORK, Call
 
+KEPT: Final = timedelta(hours=24)
 _PAUSE: Final = timedelta(seconds=60)
 """More than 150 requests in ten seconds shut an account out for this long; no header says so."""
 
@@ -53,7 +54,7 @@ class StabilityProvider(NetworkProvider):
         # The whole request may have 10 MiB.
         max_image_bytes=10_000_000,
         max_request_bytes=10 << 20,
-        result_lifetime=timedelta(hours=24),
+        result_lifetime=KEPT,
         erase=EraseSupport.NONE,
         idempotency=IdempotencySupport.NONE,
         min_poll=timedelta(seconds=10),
@@ -66,7 +67,7 @@ class StabilityProvider(NetworkProvider):
         call = build(request)
         with self._reply(call) as reply:
             if call.limits is SUBMIT:
-                task = self._task(reply.document().text("id"), "replace-background-and-relight")
+                task = self._task(reply.document().text("id"), "replace-background-and-relight", result_lives=KEPT)
                 return Pending(task, self.capabilities.min_poll)
             return self._picture(reply)
 

@@ -159,10 +159,13 @@ class Advance:
                 run, JobState.FAILED, ShredReason.FAILED, "unreadable", f"A stored object cannot be opened: {error}"
             )
         except ProviderError as error:
-            spent = error.max_retries is not None and run.job.strikes >= error.max_retries
-            if spent or not error.retryable:
+            # Strikes for anything else are no attempts at this.
+            tried = run.job.strikes if run.job.put_off_by == error.code else 0
+            if not error.retryable or (error.max_retries is not None and tried >= error.max_retries):
                 self._end(run, JobState.FAILED, ShredReason.FAILED, error.code, error.message)
                 return None
+            if error.max_retries is not None:
+                run.note({"put_off_by": error.code}, put_off_by=error.code)
             hint = error.retry_after if isinstance(error, RateLimited) else None
             return self._again(run, error.message, hint)
         except SandboxError as error:

@@ -114,6 +114,8 @@ class JobRecord:
     deadline: datetime
     fence: int = 0
     strikes: int = 0
+    put_off_by: str | None = None
+    """The last error of a provider that may put the job off a limited number of times, and has."""
     outcome: JobState | None = None
     reason: str | None = None
     outputs: tuple[OutputRecord, ...] = ()
@@ -244,6 +246,7 @@ def _decoded(job_id: JobId, fields: Mapping[bytes, bytes]) -> JobRecord:
         deadline=_from_ms(text["deadline"]),
         fence=int(text["fence"]),
         strikes=int(text["strikes"]),
+        put_off_by=text.get("put_off_by"),
         outcome=JobState(text["outcome"]) if "outcome" in text else None,
         reason=text.get("reason"),
         outputs=tuple(map(OutputRecord.from_json, json.loads(text.get("outputs", "[]")))),

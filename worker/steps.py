@@ -51,7 +51,7 @@ from worker.records import (
 )
 from worker.run import Run
 from worker.settling import DONE_FIELDS
-from worker.transfers import ACCEPTED, answered, encode_transfers
+from worker.transfers import ACCEPTED, amended, answered, encode_transfers
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +255,13 @@ def _store_task(run: Run, answer: Pending) -> None:
 
 
 def _store_results(run: Run, answer: Done) -> None:
-    fields, changes = {}, {}
+    fields, changes, able = {}, {}, run.provider.capabilities
     if run.job.task is None:
-        changes["transfers"] = answered(run.job.transfers, run.provider.capabilities, ACCEPTED)
+        changes["transfers"] = answered(run.job.transfers, able, ACCEPTED)
+    elif run.job.task.get("expires_at") is not None and able.result_lifetime is not None:
+        # Only now is it known when the result was made, at the latest.
+        changes["transfers"] = amended(run.job.transfers, kept_until=datetime.now(UTC) + able.result_lifetime)
+    if changes:
         fields["transfers"] = encode_transfers(changes["transfers"])
     sealed = tuple(
         ResultRecord(result.media_type, ObjectRef.parse(result.ref))

@@ -38,6 +38,7 @@ from tests.providers.test_task_adapters import HINTS, Row
 
 class TestArk(FilmContract):
     adapter, fake_type, path = ArkProvider, FakeArk, "/api/v3"
+    kept = timedelta(hours=24)
     submits: ClassVar[list[Row]] = [
         *HINTS,
         ("400 MissingParameter", InvalidRequest, {}),

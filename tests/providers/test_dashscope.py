@@ -38,6 +38,7 @@ from tests.providers.test_task_adapters import HINTS, Row
 
 class TestDashScope(FilmContract):
     adapter, fake_type, path = DashScopeProvider, FakeDashScope, "/api/v1"
+    kept = timedelta(hours=24)
     submits: ClassVar[list[Row]] = [
         *HINTS,
         ("400 Arrearage", OutOfCredit, {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import ClassVar
 
 import pytest
@@ -31,6 +32,7 @@ from tests.providers.test_task_adapters import HINTS, Row
 
 class TestKling(FilmContract):
     adapter, fake_type = KlingProvider, FakeKling
+    kept = timedelta(days=30)
     submits: ClassVar[list[Row]] = [
         *HINTS,
         *[(f"401 {code}", AuthFailed, {}) for code in (1000, 1001, 1002, 1003, 1004)],

@@ -222,6 +222,7 @@ class TestStabilityTasks:
         assert isinstance(provider.poll(task), Pending)
         assert isinstance(provider.poll(task), Done)
         assert shelf.kept == {"object-0": ("image/png", PICTURE)}
+        assert task.expires_at == task.submitted_at + timedelta(hours=24)
 
     @pytest.mark.parametrize(
         ("scenario", "kind"),

@@ -54,6 +54,7 @@ class TaskContract(NetworkContract):
     submits: ClassVar[list[Row]]
     polls: ClassVar[list[Row]]
     operation = Operation.EDIT_IMAGE
+    kept: ClassVar[timedelta | None] = None
     result: ClassVar[tuple[str, bytes]] = ("image/png", PICTURE)
 
     def submitted(self, provider: Provider) -> Task:
@@ -110,6 +111,11 @@ class TaskContract(NetworkContract):
             assert "words" not in str(caught.value)
         assert shelf.kept == {}
         assert fake.charges == 1
+
+    def test_the_task_says_how_long_its_result_is_kept_where_the_vendor_does(self, provider: Provider) -> None:
+        task = self.submitted(provider)
+
+        assert task.expires_at == (None if self.kept is None else task.submitted_at + self.kept)
 
     @pytest.mark.parametrize(
         ("scenario", "kind"),
@@ -172,6 +178,7 @@ class TaskContract(NetworkContract):
 
 class TestReplicate(TaskContract):
     adapter, fake_type, path = ReplicateProvider, FakeReplicate, "/v1"
+    kept = timedelta(hours=1)
     submits: ClassVar[list[Row]] = [
         *HINTS,
         ("throttled", RateLimited, {"retry_after": timedelta(seconds=30)}),
@@ -207,6 +214,7 @@ class TestReplicate(TaskContract):
 
 class TestBfl(TaskContract):
     adapter, fake_type = BflProvider, FakeBfl
+    kept = timedelta(minutes=10)
     submits: ClassVar[list[Row]] = [
         *HINTS,
         ("400", InvalidRequest, {}),
@@ -231,6 +239,7 @@ class TestBfl(TaskContract):
 
 class TestFal(TaskContract):
     adapter, fake_type = FalProvider, FakeFal
+    kept = timedelta(hours=1)
     submits: ClassVar[list[Row]] = [
         *HINTS,
         ("401", AuthFailed, {}),

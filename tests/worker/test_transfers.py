@@ -14,7 +14,7 @@ from tests.fakes.task_vendors import FakeFal
 from tests.worker.visits import Visits
 from worker.cli._transfers import transfer_as_words
 from worker.records import JobState
-from worker.transfers import ACCEPTED, Transfer, begun, decode_transfers, encode_transfers, erased
+from worker.transfers import ACCEPTED, Transfer, amended, begun, decode_transfers, encode_transfers, erased
 
 WORDS = "words of a user, never to be repeated"
 
@@ -174,6 +174,39 @@ def test_a_task_that_failed_at_the_provider_is_asked_about_too(
     assert ended.state is JobState.FAILED
     assert (listed.answer, listed.erasure) == (told, "unsupported")
     assert not ended.owed
+
+
+@pytest.mark.parametrize(("times", "end"), [(1, None), (2, "result-expired")])
+@pytest.mark.parametrize("blips", [[], ["gateway"]], ids=["at once", "after a fault"])
+def test_an_address_that_has_died_is_asked_for_anew_once(
+    visits: Visits, fal: FakeFal, blips: list[str], times: int, end: str | None
+) -> None:
+    visits.account("fal", fal.url)
+    fal.pending = 0
+    fal.on_poll, fal.on_file = list(blips), ["expired"] * times
+    job = visits.submit("fal")
+
+    ended = visits.until_ended(job.id)
+
+    fetched = [seen for seen in fal.seen if seen.path.startswith("/files/")]
+    assert (ended.error_code, len(fetched), fal.charges) == (end, 2, 1)
+
+
+def test_a_result_is_kept_from_when_it_was_made(visits: Visits, fal: FakeFal) -> None:
+    """The vendor's hour began at the latest when the result was seen, however long the task had waited."""
+    visits.account("fal", fal.url)
+    job = visits.submit("fal")
+    transfers = visits.until(job.id, lambda record: record.task is not None).transfers
+    accepted = transfers[-1].kept_until or datetime.now(UTC)
+    # As if the task had waited for a day.
+    waited = encode_transfers(amended(transfers, kept_until=accepted - timedelta(days=1)))
+    visits.pool.deployment.redis.hset(f"dayfly:job:{job.id}", "transfers", waited)
+
+    collected = visits.until_ended(job.id).transfers[-1].kept_until
+
+    assert transfers[-1].at + timedelta(hours=1) <= accepted + timedelta(seconds=1)
+    assert collected is not None
+    assert accepted <= collected + timedelta(seconds=1) <= datetime.now(UTC) + timedelta(hours=1, seconds=1)
 
 
 def test_a_task_that_expired_with_its_upload_is_erased_too(visits: Visits) -> None:
