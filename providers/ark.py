@@ -6,7 +6,9 @@ on limits in detail, ids of models, how large a picture may be, what a refused d
 task is charged. Callbacks are not signed. The account's address chooses the place:
 https://ark.cn-beijing.volces.com/api/v3 is China; a host in Europe was not found. Pictures are asked for as base64, so
 that none lies at an address. A deletion removes the record of a task; that its film goes earlier than the day its
-address lives is nowhere said, so that is what is reported.
+address lives is nowhere said, so that is what is reported. A lost call is not looked for in the list of tasks: the one
+field of ours that it shows is ``safety_identifier``, of which is not known which models take it, and a call that is
+refused for it costs more than one that is sometimes lost.
 """
 
 from __future__ import annotations

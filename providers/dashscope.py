@@ -5,7 +5,8 @@ Written from the vendor's SDK 2.0.2 and its page "Asynchronous task management A
 codes beside those of content, debt and throttling, ids of models, how large a picture may be, that a failed task costs
 nothing. The account's address chooses the region, and a key belongs to one: https://dashscope.aliyuncs.com/api/v1 is in
 Beijing, ``https://<workspace>.eu-central-1.maas.aliyuncs.com/api/v1`` in Frankfurt. Models that answer in the call
-itself (qwen-image) stand at another path and are not offered. An unknown task is a success with the state UNKNOWN.
+itself (qwen-image) stand at another path and are not offered. An unknown task is a success with the state UNKNOWN. A
+lost call is not looked for in the list of tasks, which is asked by time, model and state, and by nothing that we set.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@ Replicate: tasks of many makers' models, results at addresses that die after an 
 
 Written from the vendor's SDK 1.0.7 and 2.0.0b4 and its page "Rate limits". Not verified: how a refusal of content is
 worded (only the words tell it from a fault), the text of a 402. A task cannot be deleted; the vendor removes input,
-output and logs of every call after one hour.
+output and logs of every call after one hour. A lost call is not looked for in the vendor's list of calls: that shows
+inputs, other people's words among them, but neither the address for reports nor anything else that we could mark, and
+two jobs may have the same input.
 """
 
 from __future__ import annotations
