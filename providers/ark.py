@@ -16,14 +16,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import (
-    CancelSupport,
-    Capabilities,
-    EraseSupport,
-    IdempotencySupport,
-    Operation,
-    Shape,
-)
+from providers.capabilities import FILMS, PICTURES, CancelSupport, Capabilities, EraseSupport, IdempotencySupport, Shape
 from providers.errors import (
     BadResult,
     Cancelled,
@@ -32,7 +25,6 @@ from providers.errors import (
     Phase,
     ProviderError,
     Stage,
-    TaskNotFound,
     Timeout,
     Transient,
 )
@@ -41,7 +33,7 @@ from providers.media import Document
 from providers.models import Model
 from providers.network import NetworkProvider, data_uri, prompt_of
 from providers.problems import Problem
-from providers.transport import ASK, SUBMIT, WORK, Call
+from providers.transport import SUBMIT, WORK, Call
 from providers.wishes import numbers, texts
 
 KEPT: Final = timedelta(hours=24)
@@ -57,15 +49,7 @@ class ArkProvider(NetworkProvider):
     result_hosts: ClassVar[tuple[str, ...]] = ("volces.com", "bytepluses.com")
     option_names: ClassVar[frozenset[str]] = frozenset({"ratio", "resolution", "duration", "seed", "size"})
     capabilities: ClassVar[Capabilities] = Capabilities(
-        operations=frozenset(
-            {
-                Operation.EDIT_IMAGE,
-                Operation.GENERATE_IMAGE,
-                Operation.REPLACE_BACKGROUND,
-                Operation.IMAGE_TO_VIDEO,
-                Operation.TEXT_TO_VIDEO,
-            }
-        ),
+        operations=PICTURES | FILMS,
         shape=Shape.TASK,
         network=True,
         charges=True,
@@ -92,9 +76,8 @@ class ArkProvider(NetworkProvider):
         return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:
-        with self._reply(Call("GET", f"{_TASKS}/{task.task_id}", ASK), base_url=task.base_url, task=True) as reply:
-            document = reply.document()
-            problem = Problem(self.name, reply.status, reply.headers, document)
+        problem = self._told(task, f"{_TASKS}/{task.task_id}")
+        document = problem.document
         match document.text("status"):
             case "queued" | "running":
                 return Pending(task, self.capabilities.min_poll)
@@ -117,12 +100,7 @@ class ArkProvider(NetworkProvider):
             return
 
     def _erase(self, task: Task) -> Erasure:
-        try:
-            with self._reply(Call("DELETE", f"{_TASKS}/{task.task_id}", ASK), base_url=task.base_url, task=True):
-                pass
-        except TaskNotFound:
-            # It has been deleted before, which is what is wanted.
-            pass
+        self._delete(task, f"{_TASKS}/{task.task_id}")
         return Erasure(ErasureOutcome.SCHEDULED, max(task.submitted_at + KEPT, datetime.now(UTC)))
 
     def _failure(self, problem: Problem) -> ProviderError:
@@ -134,7 +112,7 @@ def build(request: Request, model: Model) -> Call:
     words = prompt_of(request, "ark")
     # The vendor's own default writes its name into every result.
     body: dict[str, Any] = {"model": model.id, "watermark": False} | numbers(request, "seed")
-    if request.operation in (Operation.IMAGE_TO_VIDEO, Operation.TEXT_TO_VIDEO):
+    if request.operation in FILMS:
         content: list[dict[str, Any]] = [{"type": "text", "text": words}]
         if request.input is not None:
             content.append({"type": "image_url", "image_url": {"url": data_uri(request)}, "role": "first_frame"})

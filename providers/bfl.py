@@ -12,13 +12,13 @@ import base64
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape, WebhookSupport
+from providers.capabilities import PICTURES, Capabilities, EraseSupport, IdempotencySupport, Shape, WebhookSupport
 from providers.errors import BadResult, ProviderError, Stage, TaskNotFound
 from providers.exchange import Done, Pending, Request, Task
 from providers.models import Model
 from providers.network import NetworkProvider, picture, prompt_of
 from providers.problems import Problem
-from providers.transport import ASK, SUBMIT, Call
+from providers.transport import SUBMIT, Call
 
 KEPT: Final = timedelta(minutes=10)
 
@@ -31,7 +31,7 @@ class BflProvider(NetworkProvider):
     credential_hosts: ClassVar[tuple[str, ...]] = ("bfl.ai",)
     option_names: ClassVar[frozenset[str]] = frozenset({"aspect_ratio", "seed", "safety_tolerance"})
     capabilities: ClassVar[Capabilities] = Capabilities(
-        operations=frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.REPLACE_BACKGROUND}),
+        operations=PICTURES,
         shape=Shape.TASK,
         network=True,
         charges=True,
@@ -61,9 +61,8 @@ class BflProvider(NetworkProvider):
         url = task.poll_url or f"/v1/get_result?id={task.task_id}"
         if task.poll_url is not None and "id=" not in task.poll_url:
             url += f"{'&' if '?' in url else '?'}id={task.task_id}"
-        with self._reply(Call("GET", url, ASK), base_url=task.base_url, task=True) as reply:
-            document = reply.document()
-            problem = Problem(self.name, reply.status, reply.headers, document)
+        problem = self._told(task, url)
+        document = problem.document
         match document.text("status"):
             case "Pending" | "Queued" | "Processing":
                 return Pending(task, self.capabilities.min_poll)

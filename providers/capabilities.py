@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import Final
 
 
 class Operation(StrEnum):
@@ -22,6 +23,12 @@ class Operation(StrEnum):
     def needs_input(self) -> bool:
         """Whether the operation starts from a picture."""
         return self not in (Operation.GENERATE_IMAGE, Operation.TEXT_TO_VIDEO)
+
+
+PICTURES: Final = frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.REPLACE_BACKGROUND})
+"""What a model can be asked for that follows words."""
+
+FILMS: Final = frozenset({Operation.IMAGE_TO_VIDEO, Operation.TEXT_TO_VIDEO})
 
 
 class Shape(StrEnum):

@@ -89,9 +89,8 @@ class DashScopeProvider(NetworkProvider):
         return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:
-        with self._reply(Call("GET", f"/tasks/{task.task_id}", ASK), base_url=task.base_url, task=True) as reply:
-            document = reply.document()
-            problem = Problem(self.name, reply.status, reply.headers, document)
+        problem = self._told(task, f"/tasks/{task.task_id}")
+        document = problem.document
         match document.text("output", "task_status"):
             case "PENDING" | "RUNNING" | "SUSPENDED":
                 return Pending(task, self.capabilities.min_poll)

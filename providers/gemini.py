@@ -17,15 +17,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from providers import google
-from providers.capabilities import (
-    CancelSupport,
-    Capabilities,
-    EraseSupport,
-    IdempotencySupport,
-    Operation,
-    Shape,
-)
-from providers.errors import BadResult, Cancelled, InvalidRequest, ProviderError, Stage, TaskNotFound
+from providers.capabilities import FILMS, PICTURES, CancelSupport, Capabilities, EraseSupport, IdempotencySupport, Shape
+from providers.errors import BadResult, Cancelled, InvalidRequest, ProviderError, Stage
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.media import Document
 from providers.models import Model
@@ -49,15 +42,7 @@ class GeminiProvider(NetworkProvider):
     check_path: ClassVar[str | None] = "/models?pageSize=1"
     check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
-        operations=frozenset(
-            {
-                Operation.EDIT_IMAGE,
-                Operation.GENERATE_IMAGE,
-                Operation.REPLACE_BACKGROUND,
-                Operation.IMAGE_TO_VIDEO,
-                Operation.TEXT_TO_VIDEO,
-            }
-        ),
+        operations=PICTURES | FILMS,
         shape=Shape.TASK,
         network=True,
         charges=True,
@@ -79,7 +64,7 @@ class GeminiProvider(NetworkProvider):
 
     def _submit(self, request: Request) -> Done | Pending:
         model = self._model(request)
-        if request.operation in (Operation.IMAGE_TO_VIDEO, Operation.TEXT_TO_VIDEO):
+        if request.operation in FILMS:
             with self._reply(build_film(request, model)) as reply:
                 task = self._task(reply.document().text("id"), model.id)
             return Pending(task, self.capabilities.min_poll)
@@ -113,12 +98,7 @@ class GeminiProvider(NetworkProvider):
             return
 
     def _erase(self, task: Task) -> Erasure:
-        try:
-            with self._reply(Call("DELETE", _path(task), ASK), base_url=task.base_url, task=True):
-                pass
-        except TaskNotFound:
-            # It was deleted before, which is what was wanted.
-            pass
+        self._delete(task, _path(task))
         return Erasure(ErasureOutcome.ERASED, datetime.now(UTC))
 
     def _failure(self, problem: Problem) -> ProviderError:

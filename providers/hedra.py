@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
+from providers.capabilities import FILMS, PICTURES, Capabilities, EraseSupport, IdempotencySupport, Shape
 from providers.errors import (
     AuthFailed,
     BadResult,
@@ -37,7 +37,7 @@ from providers.media import Document
 from providers.models import Model
 from providers.network import NetworkProvider, picture, prompt_of
 from providers.problems import Problem
-from providers.transport import ASK, SUBMIT, Call
+from providers.transport import SUBMIT, Call
 from providers.wishes import number, numbers, shape, short, texts
 
 _UPLOAD: Final = replace(SUBMIT, paid=False)
@@ -61,15 +61,7 @@ class HedraProvider(NetworkProvider):
     )
     option_names: ClassVar[frozenset[str]] = frozenset({"aspect_ratio", "resolution", "duration_ms", "seed"})
     capabilities: ClassVar[Capabilities] = Capabilities(
-        operations=frozenset(
-            {
-                Operation.EDIT_IMAGE,
-                Operation.GENERATE_IMAGE,
-                Operation.REPLACE_BACKGROUND,
-                Operation.IMAGE_TO_VIDEO,
-                Operation.TEXT_TO_VIDEO,
-            }
-        ),
+        operations=PICTURES | FILMS,
         shape=Shape.TASK,
         network=True,
         charges=True,
@@ -104,9 +96,8 @@ class HedraProvider(NetworkProvider):
         return url
 
     def _poll(self, task: Task) -> Done | Pending:
-        with self._reply(Call("GET", f"/jobs/{task.task_id}", ASK), base_url=task.base_url, task=True) as reply:
-            document = reply.document()
-            problem = Problem(self.name, reply.status, reply.headers, document)
+        problem = self._told(task, f"/jobs/{task.task_id}")
+        document = problem.document
         match document.text("status"):
             case "IN_QUEUE" | "IN_PROGRESS":
                 return Pending(task, self.capabilities.min_poll)
@@ -124,7 +115,7 @@ def build(request: Request, model: Model, uploaded: str) -> Call:
     """Build the call that starts a task from a picture at the address *uploaded*, or from words alone."""
     given: dict[str, Any] = {"prompt": short(prompt_of(request, "hedra"), _LONGEST_PROMPT, "hedra")}
     given["aspect_ratio"] = shape(request, _SHAPES)
-    if request.operation in (Operation.IMAGE_TO_VIDEO, Operation.TEXT_TO_VIDEO):
+    if request.operation in FILMS:
         given["duration_ms"] = number(request, "duration_ms", 5000)
     else:
         given["resolution"] = "1K"

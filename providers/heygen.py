@@ -16,13 +16,13 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
-from providers.errors import BadResult, InvalidRequest, ProviderError, Stage, TaskNotFound
+from providers.capabilities import FILMS, Capabilities, EraseSupport, IdempotencySupport, Shape
+from providers.errors import BadResult, InvalidRequest, ProviderError, Stage
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.models import Model
 from providers.network import NetworkProvider, picture
 from providers.problems import Problem
-from providers.transport import ASK, SUBMIT, Call
+from providers.transport import SUBMIT, Call
 from providers.wishes import texts
 
 _REFUSED: Final = re.compile(r"moderat|blocked_words|nsfw|content_policy|policy_violation", re.IGNORECASE)
@@ -38,7 +38,7 @@ class HeyGenProvider(NetworkProvider):
     result_hosts: ClassVar[tuple[str, ...]] = ("heygen.ai", "heygen.com")
     option_names: ClassVar[frozenset[str]] = frozenset({"voice_id", "avatar_id", "aspect_ratio", "resolution"})
     capabilities: ClassVar[Capabilities] = Capabilities(
-        operations=frozenset({Operation.IMAGE_TO_VIDEO, Operation.TEXT_TO_VIDEO}),
+        operations=FILMS,
         shape=Shape.TASK,
         network=True,
         charges=True,
@@ -60,9 +60,8 @@ class HeyGenProvider(NetworkProvider):
         return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:
-        with self._reply(Call("GET", f"/videos/{task.task_id}", ASK), base_url=task.base_url, task=True) as reply:
-            document = reply.document()
-            problem = Problem(self.name, reply.status, reply.headers, document)
+        problem = self._told(task, f"/videos/{task.task_id}")
+        document = problem.document
         match document.text("data", "status"):
             case "pending" | "waiting" | "processing" | "generating":
                 return Pending(task, self.capabilities.min_poll)
@@ -75,12 +74,7 @@ class HeyGenProvider(NetworkProvider):
         raise BadResult("The provider 'heygen' reports a state that is not known.")
 
     def _erase(self, task: Task) -> Erasure:
-        try:
-            with self._reply(Call("DELETE", f"/videos/{task.task_id}", ASK), base_url=task.base_url, task=True):
-                pass
-        except TaskNotFound:
-            # It has been deleted before, which is what is wanted.
-            pass
+        self._delete(task, f"/videos/{task.task_id}")
         return Erasure(ErasureOutcome.ERASED, datetime.now(UTC))
 
     def _failure(self, problem: Problem) -> ProviderError:

@@ -20,7 +20,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
+from providers.capabilities import FILMS, Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
 from providers.errors import (
     AuthFailed,
     BadResult,
@@ -159,7 +159,7 @@ def build(request: Request, model: Model) -> Call:
         # Without the prefix of a data URI, as the vendor wants it.
         body["image"] = base64.b64encode(picture(request)).decode()
     body |= texts(request, "negative_prompt")
-    if request.operation in (Operation.IMAGE_TO_VIDEO, Operation.TEXT_TO_VIDEO):
+    if request.operation in FILMS:
         # The number is a string.
         body |= {"mode": "std", "duration": "5"} | texts(request, "mode", "duration")
     if request.operation is not Operation.IMAGE_TO_VIDEO:

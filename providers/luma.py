@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
-from providers.errors import BadResult, Charged, ProviderError, Stage, TaskNotFound
+from providers.errors import BadResult, Charged, ProviderError, Stage
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.models import Model
 from providers.network import NetworkProvider, prompt_of
 from providers.problems import Problem
-from providers.transport import ASK, SUBMIT, Call
+from providers.transport import SUBMIT, Call
 from providers.wishes import texts
 
 _REFUSED: Final = re.compile(r"moderat|content policy|nsfw|blacklisted", re.IGNORECASE)
@@ -55,9 +55,8 @@ class LumaProvider(NetworkProvider):
         return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:
-        with self._reply(Call("GET", f"/generations/{task.task_id}", ASK), base_url=task.base_url, task=True) as reply:
-            document = reply.document()
-            problem = Problem(self.name, reply.status, reply.headers, document)
+        problem = self._told(task, f"/generations/{task.task_id}")
+        document = problem.document
         match document.text("state"):
             case "queued" | "dreaming":
                 return Pending(task, self.capabilities.min_poll)
@@ -70,13 +69,7 @@ class LumaProvider(NetworkProvider):
         raise BadResult("The provider 'luma' reports a state that is not known.")
 
     def _erase(self, task: Task) -> Erasure:
-        try:
-            call = Call("DELETE", f"/generations/{task.task_id}", ASK)
-            with self._reply(call, base_url=task.base_url, task=True):
-                pass
-        except TaskNotFound:
-            # It has been deleted before, which is what is wanted.
-            pass
+        self._delete(task, f"/generations/{task.task_id}")
         return Erasure(ErasureOutcome.ERASED, datetime.now(UTC))
 
     def _failure(self, problem: Problem) -> ProviderError:

@@ -12,7 +12,7 @@ import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, ClassVar, Final
@@ -165,6 +165,16 @@ class NetworkProvider(Provider):
                     Problem(self.name, reply.status, reply.headers, document, paid=call.limits.paid, task=task)
                 )
             yield reply
+
+    def _told(self, task: Task, path: str) -> Problem:
+        """Ask how a task is going, and return the answer; it is a success, whatever it says of the task."""
+        with self._reply(Call("GET", path, ASK), base_url=task.base_url, task=True) as reply:
+            return Problem(self.name, reply.status, reply.headers, reply.document())
+
+    def _delete(self, task: Task, path: str) -> None:
+        """Have a task deleted at its provider. One that is not known there was deleted before, which is as good."""
+        with suppress(TaskNotFound), self._reply(Call("DELETE", path, ASK), base_url=task.base_url, task=True):
+            pass
 
     def _ping(self) -> None:
         if self.check_path is None:

@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from providers.capabilities import (
+    PICTURES,
     CancelSupport,
     Capabilities,
     EraseSupport,
     IdempotencySupport,
-    Operation,
     Shape,
     WebhookSupport,
 )
@@ -47,7 +47,7 @@ class ReplicateProvider(NetworkProvider):
     check_path: ClassVar[str | None] = "/account"
     check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
-        operations=frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.REPLACE_BACKGROUND}),
+        operations=PICTURES,
         shape=Shape.TASK,
         network=True,
         charges=True,
@@ -71,10 +71,8 @@ class ReplicateProvider(NetworkProvider):
         return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:
-        call = Call("GET", f"/predictions/{task.task_id}", ASK)
-        with self._reply(call, base_url=task.base_url, task=True) as reply:
-            document = reply.document()
-            problem = Problem(self.name, reply.status, reply.headers, document)
+        problem = self._told(task, f"/predictions/{task.task_id}")
+        document = problem.document
         match document.text("status"):
             case "starting" | "processing":
                 return Pending(task, self.capabilities.min_poll)

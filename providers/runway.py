@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from providers.capabilities import (
+    FILMS,
+    PICTURES,
     CancelSupport,
     Capabilities,
     EraseSupport,
@@ -20,12 +22,12 @@ from providers.capabilities import (
     Operation,
     Shape,
 )
-from providers.errors import BadResult, Cancelled, Charged, ProviderError, Stage, TaskNotFound
+from providers.errors import BadResult, Cancelled, Charged, ProviderError, Stage
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.models import Model
 from providers.network import NetworkProvider, data_uri, prompt_of
 from providers.problems import Problem
-from providers.transport import ASK, SUBMIT, Call
+from providers.transport import SUBMIT, Call
 from providers.wishes import number, numbers, shape, short, texts
 
 KEPT: Final = timedelta(hours=24)
@@ -46,15 +48,7 @@ class RunwayProvider(NetworkProvider):
     result_hosts: ClassVar[tuple[str, ...]] = ("cloudfront.net", "runwayml.com")
     option_names: ClassVar[frozenset[str]] = frozenset({"ratio", "duration", "seed"})
     capabilities: ClassVar[Capabilities] = Capabilities(
-        operations=frozenset(
-            {
-                Operation.EDIT_IMAGE,
-                Operation.GENERATE_IMAGE,
-                Operation.REPLACE_BACKGROUND,
-                Operation.IMAGE_TO_VIDEO,
-                Operation.TEXT_TO_VIDEO,
-            }
-        ),
+        operations=PICTURES | FILMS,
         shape=Shape.TASK,
         network=True,
         charges=True,
@@ -78,9 +72,8 @@ class RunwayProvider(NetworkProvider):
         return Pending(task, self.capabilities.min_poll)
 
     def _poll(self, task: Task) -> Done | Pending:
-        with self._reply(Call("GET", f"/v1/tasks/{task.task_id}", ASK), base_url=task.base_url, task=True) as reply:
-            document = reply.document()
-            problem = Problem(self.name, reply.status, reply.headers, document)
+        problem = self._told(task, f"/v1/tasks/{task.task_id}")
+        document = problem.document
         match document.text("status"):
             case "PENDING" | "THROTTLED" | "RUNNING":
                 return Pending(task, self.capabilities.min_poll)
@@ -98,12 +91,7 @@ class RunwayProvider(NetworkProvider):
         self._erase(task)
 
     def _erase(self, task: Task) -> Erasure:
-        try:
-            with self._reply(Call("DELETE", f"/v1/tasks/{task.task_id}", ASK), base_url=task.base_url, task=True):
-                pass
-        except TaskNotFound:
-            # It has been deleted before, which is what is wanted.
-            pass
+        self._delete(task, f"/v1/tasks/{task.task_id}")
         return Erasure(ErasureOutcome.ERASED, datetime.now(UTC))
 
     def _failure(self, problem: Problem) -> ProviderError:

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from providers import google
-from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
+from providers.capabilities import FILMS, PICTURES, Capabilities, EraseSupport, IdempotencySupport, Shape
 from providers.errors import AuthFailed, BadResult, BrokenProviderError, ProviderError, Stage
 from providers.exchange import Done, Pending, Request, Task
 from providers.media import Document
@@ -60,15 +60,7 @@ class VertexProvider(NetworkProvider):
     )
     option_names: ClassVar[frozenset[str]] = frozenset({*google.IMAGE_OPTIONS, *_FILM_OPTIONS})
     capabilities: ClassVar[Capabilities] = Capabilities(
-        operations=frozenset(
-            {
-                Operation.EDIT_IMAGE,
-                Operation.GENERATE_IMAGE,
-                Operation.REPLACE_BACKGROUND,
-                Operation.IMAGE_TO_VIDEO,
-                Operation.TEXT_TO_VIDEO,
-            }
-        ),
+        operations=PICTURES | FILMS,
         shape=Shape.TASK,
         network=True,
         charges=True,
@@ -102,7 +94,7 @@ class VertexProvider(NetworkProvider):
 
     def _submit(self, request: Request) -> Done | Pending:
         model = self._model(request)
-        if request.operation in (Operation.IMAGE_TO_VIDEO, Operation.TEXT_TO_VIDEO):
+        if request.operation in FILMS:
             with self._reply(build_film(request, model)) as reply:
                 name = reply.document().text("name")
             found = _NAME.fullmatch(name)
