@@ -3,10 +3,10 @@ ByteDance's Ark (BytePlus ModelArk outside China): Seedance's films as tasks, Se
 
 Written from the vendor's SDK 5.0.54 for Python and its pages on errors. Not verified: names of the codes on content and
 on limits in detail, ids of models, how large a picture may be, what a refused deletion is answered, whether a failed
-task is charged. Callbacks are not signed. The account's address chooses the place:
-https://ark.cn-beijing.volces.com/api/v3 is China; a host in Europe was not found. Pictures are asked for as base64, so
-that none lies at an address. A deletion removes the record of a task; that its film goes earlier than the day its
-address lives is nowhere said, so that is what is reported.
+task is charged, whether a key for one model may list tasks, by which it is checked. Callbacks are not signed. The
+account's address chooses the place: https://ark.cn-beijing.volces.com/api/v3 is China; a host in Europe was not found.
+Pictures are asked for as base64, so that none lies at an address. A deletion removes the record of a task; that its
+film goes earlier than the day its address lives is nowhere said, so that is what is reported.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ from providers.wishes import numbers, texts
 
 KEPT: Final = timedelta(hours=24)
 _TASKS: Final = "/contents/generations/tasks"
+_NO_TASK: Final = "cgt-none"
+"""Tasks of this name are listed to show the credential; there are none, so nothing of a user comes back."""
 
 
 class ArkProvider(NetworkProvider):
@@ -54,6 +56,8 @@ class ArkProvider(NetworkProvider):
     credential_hosts: ClassVar[tuple[str, ...]] = ("ark.ap-southeast.bytepluses.com", "ark.cn-beijing.volces.com")
     result_hosts: ClassVar[tuple[str, ...]] = ("volces.com", "bytepluses.com")
     option_names: ClassVar[frozenset[str]] = frozenset({"ratio", "resolution", "duration", "seed", "size"})
+    check_path: ClassVar[str | None] = f"{_TASKS}?page_num=1&page_size=1&filter.task_ids={_NO_TASK}"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset(
             {

@@ -2,7 +2,8 @@
 Black Forest Labs: FLUX models as tasks, results at signed addresses that live ten minutes.
 
 Written from the vendor's SDK 0.1.3, its pages "Errors" and "API Endpoints Overview", and two other adapters. Not
-verified: the ten minutes, how webhooks are signed, what is kept. The account's address chooses the region:
+verified: the ten minutes, how webhooks are signed, what is kept; the call for the credits, by which the credential is
+checked, is known from other people's calls. The account's address chooses the region:
 https://api.eu.bfl.ai keeps the data in Europe.
 """
 
@@ -30,6 +31,8 @@ class BflProvider(NetworkProvider):
     default_url: ClassVar[str] = "https://api.bfl.ai"
     credential_hosts: ClassVar[tuple[str, ...]] = ("bfl.ai",)
     option_names: ClassVar[frozenset[str]] = frozenset({"aspect_ratio", "seed", "safety_tolerance"})
+    check_path: ClassVar[str | None] = "/v1/credits"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.REPLACE_BACKGROUND}),
         shape=Shape.TASK,

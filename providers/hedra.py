@@ -4,7 +4,8 @@ Hedra: a gateway to many makers' models, with tasks, errors that say what to do,
 Written from the vendor's SDK 7.0.0 (its API 3.20.0; the package ``hedra`` is somebody else's). A picture is uploaded
 first: the address it gets is taken for one hour, and what lies there is deleted after about a day, which nobody can
 hasten. Not verified: on which hosts results lie, when they expire, whether a repetition is still recognised when the
-picture was uploaded anew (if not, it is refused, not charged). Neither a task nor its results can be deleted, nor can
+picture was uploaded anew (if not, it is refused, not charged), whether a key of narrow scope may ask for the balance,
+by which the credential is checked. Neither a task nor its results can be deleted, nor can
 a task be cancelled.
 """
 
@@ -60,6 +61,8 @@ class HedraProvider(NetworkProvider):
         "r2.cloudflarestorage.com",
     )
     option_names: ClassVar[frozenset[str]] = frozenset({"aspect_ratio", "resolution", "duration_ms", "seed"})
+    check_path: ClassVar[str | None] = "/balance"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset(
             {

@@ -1,12 +1,12 @@
 """
 HeyGen, v3: films in which a picture or an avatar speaks the words of the prompt.
 
-Written from the vendor's pages "Quick start", "Create Video" and "Error Codes" and from other people's calls. The
-prompt is the script; the option ``voice_id`` says who speaks it, ``avatar_id`` who is seen where no picture is given.
-Not verified: that the picture is taken inline here as it is elsewhere in the API (base64), the codes for refused
-content, what is kept of a picture, how long an address lives (seven days in older versions), whether the idempotency
-key that is sent is heeded: it is not counted on. Versions 1 and 2 of the API ended on 2026-10-31. Callbacks are signed,
-in a way that was not found.
+Written from the vendor's pages "Quick start" (which has the call that shows whose a key is), "Create Video" and "Error
+Codes" and from other people's calls. The prompt is the script; the option ``voice_id`` says who speaks it,
+``avatar_id`` who is seen where no picture is given. Not verified: that the picture is taken inline here as it is
+elsewhere in the API (base64), the codes for refused content, what is kept of a picture, how long an address lives
+(seven days in older versions), whether the idempotency key that is sent is heeded: it is not counted on. Versions 1 and
+2 of the API ended on 2026-10-31. Callbacks are signed, in a way that was not found.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class HeyGenProvider(NetworkProvider):
     credential_hosts: ClassVar[tuple[str, ...]] = ("api.heygen.com",)
     result_hosts: ClassVar[tuple[str, ...]] = ("heygen.ai", "heygen.com")
     option_names: ClassVar[frozenset[str]] = frozenset({"voice_id", "avatar_id", "aspect_ratio", "resolution"})
+    check_path: ClassVar[str | None] = "/users/me"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.IMAGE_TO_VIDEO, Operation.TEXT_TO_VIDEO}),
         shape=Shape.TASK,

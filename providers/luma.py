@@ -33,6 +33,8 @@ class LumaProvider(NetworkProvider):
     credential_hosts: ClassVar[tuple[str, ...]] = ("api.lumalabs.ai",)
     result_hosts: ClassVar[tuple[str, ...]] = ("cdn-luma.com",)
     option_names: ClassVar[frozenset[str]] = frozenset({"aspect_ratio", "duration", "resolution"})
+    check_path: ClassVar[str | None] = "/credits"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.GENERATE_IMAGE, Operation.TEXT_TO_VIDEO}),
         shape=Shape.TASK,

@@ -51,7 +51,8 @@ class NetworkProvider(Provider):
         result_hosts: Where its results lie, fetched without the credential.
         option_names: What a request may carry besides prompt, background and ``model``.
         errors_are_free: Whether the provider promises that an error is never charged.
-        check_path: Where to show the credential without being charged (GET); whoever has one sets `check_note` to None.
+        check_path: Where to show the credential without being charged (GET), for an answer that holds nothing of a
+            user; whoever has one, or a `_check_call`, sets `check_note` to None.
     """
 
     default_url: ClassVar[str]
@@ -65,7 +66,7 @@ class NetworkProvider(Provider):
     def __init__(self, tools: ProviderTools) -> None:
         super().__init__(tools)
         account = tools.accounts.get(self.name)
-        self._operators = () if account is None or account.base_url is None else (account.base_url,)
+        self._operators: tuple[str, ...] = () if account is None or account.base_url is None else (account.base_url,)
 
     @abstractmethod
     def _headers(self, key: str) -> dict[str, str]:
@@ -157,11 +158,18 @@ class NetworkProvider(Provider):
             yield reply
 
     def _ping(self) -> None:
-        if self.check_path is None:
+        if self.check_note is not None:
             super()._ping()
             return
-        with self._reply(Call("GET", self.check_path, ASK)) as reply:
-            reply.document()
+        with self._reply(self._check_call()) as reply:
+            if not isinstance(reply.document().at(), dict | list):
+                # A page of a proxy or of the house's own network is no sign that the provider took the credential.
+                raise BadResult(f"What answers for {self.name!r} does not answer as the provider does.")
+
+    def _check_call(self) -> Call:
+        """Return the call of a check; overridden where its address depends on the account or the time."""
+        assert self.check_path is not None, "whoever has no note has a path"
+        return Call("GET", self.check_path, ASK)
 
     def _model(self, request: Request) -> Model:
         assert request.operation is not None

@@ -27,7 +27,7 @@ from providers.capabilities import Capabilities, EraseSupport, IdempotencySuppor
 from providers.errors import AuthFailed, BadResult, BrokenProviderError, Charged, ProviderError, Stage
 from providers.exchange import Done, Pending, Request, Task
 from providers.media import Document
-from providers.models import Model
+from providers.models import Model, choose
 from providers.network import NetworkProvider, encoded, number, prompt_of
 from providers.problems import Problem
 from providers.protocol import ProviderTools
@@ -59,6 +59,7 @@ class VertexProvider(NetworkProvider):
         "aiplatform.us.rep.googleapis.com",
     )
     option_names: ClassVar[frozenset[str]] = frozenset({*google.IMAGE_OPTIONS, *_FILM_OPTIONS})
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset(
             {
@@ -99,6 +100,11 @@ class VertexProvider(NetworkProvider):
                 self._signer.refresh(None)
             token = self._signer.token
         return token.decode() if isinstance(token, bytes) else str(token)
+
+    def _check_call(self) -> Call:
+        # A publisher's model is described outside of any project.
+        root = self.base_url.partition("/projects/")[0]
+        return Call("GET", root + _path(choose(self.name, Operation.GENERATE_IMAGE, self.account.model).id), ASK)
 
     def _submit(self, request: Request) -> Done | Pending:
         model = self._model(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 from tests.fakes.films import FakeFilms
 from tests.fakes.server import B64, LIMITED, Answer, Seen
@@ -66,6 +67,12 @@ class FakeArk(FakeFilms):
         path = seen.path.removeprefix("/api/v3")
         if seen.method == "POST":
             return self.submitted(seen, path)
+        if (seen.method, path) == ("GET", "/contents/generations/tasks"):
+            asked = parse_qs(seen.query)
+            self.demand(set(asked) <= {"page_num", "page_size", "filter.task_ids"}, "no such filter")
+            wanted = asked.get("filter.task_ids", list(self.tasks))
+            found_tasks = [{"id": task, "status": "succeeded"} for task in self.tasks if task in wanted]
+            return Answer(200, {"items": found_tasks, "total": len(found_tasks)})
         found = re.fullmatch(r"/contents/generations/tasks/([\w-]+)", path)
         self.demand(found, "no such path")
         assert found is not None

@@ -234,6 +234,11 @@ class FakeVertex(FakeServer):
     def route(self, seen: Seen) -> Answer:
         if not self._known(seen):
             return ERRORS["401"]
+        described = re.fullmatch(r"/v1beta1/publishers/google/models/([\w.-]+)", seen.path)
+        if seen.method == "GET" and described is not None:
+            if described[1] not in self.MODELS:
+                return ERRORS["404"]
+            return Answer(200, {"name": f"publishers/google/models/{described[1]}", "versionId": "default"})
         found = re.fullmatch(
             rf"{self.PLACE}/publishers/google/models/([\w.-]+):(\w+)", seen.path.replace("4711", "p-1")
         )

@@ -56,6 +56,9 @@ class FakeHeyGen(FakeFilms):
             return self.file()
         if not self.authorised(seen):
             return self.SUBMITS["401"]
+        if (seen.method, seen.path) == ("GET", "/v3/users/me"):
+            wallet = {"currency": "usd", "remaining_balance": 12.5}
+            return Answer(200, {"data": {"billing_type": "wallet", "email": "pool@example.test", "wallet": wallet}})
         if (seen.method, seen.path) == ("POST", "/v3/videos"):
             return self.submitted(seen)
         found = re.fullmatch(r"/v3/videos/([\w-]+)", seen.path)

@@ -50,6 +50,8 @@ class FakeLuma(FakeFilms):
             return self.file()
         if not self.authorised(seen):
             return self.SUBMITS["401"]
+        if (seen.method, seen.path) == ("GET", "/credits"):
+            return Answer(200, {"credit_balance": 4200.0})
         if seen.method == "POST":
             return self.submitted(seen)
         found = re.fullmatch(r"/generations/([\w-]+)", seen.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 from tests.fakes.server import HANG, HTML, KEY, LIMITED, PICTURE, Answer, FakeServer, Seen
 
@@ -151,6 +152,8 @@ class FakeBfl(FakeTasks):
             return self.file()
         if not self.authorised(seen):
             return self.SUBMITS["403"]
+        if (seen.method, seen.path) == ("GET", "/v1/credits"):
+            return Answer(200, {"credits": 42.5})
         if seen.method == "POST":
             self.demand(seen.path in ("/v1/flux-kontext-pro", "/v1/flux-pro-1.1"), "no such model")
             self.demand(seen.json["prompt"], "prompt")
@@ -208,6 +211,10 @@ class FakeFal(FakeTasks):
             return self.file()
         if not self.authorised(seen):
             return self.SUBMITS["401"]
+        if (seen.method, seen.path) == ("GET", "/v1/models/pricing"):
+            named = parse_qs(seen.query)["endpoint_id"]
+            prices = [{"endpoint_id": each, "unit_price": 0.04, "unit": "image", "currency": "USD"} for each in named]
+            return Answer(200, {"prices": prices, "next_cursor": None, "has_more": False})
         found = re.fullmatch(r"/([\w-]+/[\w.-]+)/requests/([\w-]+)(/status|/cancel)?", seen.path)
         if found is None:
             self.demand(seen.method == "POST" and seen.path.startswith("/fal-ai/"), "no such path")

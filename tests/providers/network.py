@@ -12,18 +12,20 @@ from pydantic import SecretStr
 from providers import (
     Account,
     AuthFailed,
+    BadResult,
     Done,
     InvalidRequest,
     Operation,
     OutcomeUnknown,
     PreparedImage,
     Provider,
+    ProviderError,
     ProviderTools,
     Request,
     Transient,
     Transport,
 )
-from tests.fakes.server import PICTURE, FakeServer, png
+from tests.fakes.server import HTML, PICTURE, Answer, FakeServer, png
 from tests.providers.provider_contract import ProviderContract, memfd
 
 PROMPT = "prompt-canary-91c2 on oak"
@@ -69,6 +71,7 @@ class NetworkContract(ProviderContract):
     operation: Operation
     background: str | None = None
     options: ClassVar[dict[str, str]] = {}
+    wrong_key = "wrong-canary"
 
     @pytest.fixture
     def fake(self) -> Iterator[FakeServer]:
@@ -132,13 +135,25 @@ class NetworkContract(ProviderContract):
             return
         provider.check()
         with (
-            tools_for(fake, self.adapter.name, self.path, key="wrong-canary", pace=1) as (tools, _),
-            pytest.raises(AuthFailed),
+            tools_for(fake, self.adapter.name, self.path, key=self.wrong_key, pace=1) as (tools, _),
+            pytest.raises(AuthFailed) as caught,
         ):
             self.adapter(tools).check()
+        assert "canary" not in str(caught.value)
 
         assert [(seen.method, seen.body) for seen in fake.seen] == [("GET", b"")] * 2
         assert (fake.charges, fake.wrong) == (0, [])
+
+    @pytest.mark.parametrize(
+        ("answer", "kind"), [(HTML, BadResult), (Answer(503, {}), Transient)], ids=["a page", "a fault"]
+    )
+    def test_a_check_that_nobody_answered_says_nothing_about_the_credential(
+        self, fake: FakeServer, provider: Provider, answer: Answer, kind: type[ProviderError]
+    ) -> None:
+        fake.route = lambda seen: answer  # type: ignore[method-assign]
+
+        with pytest.raises(kind if provider.check_note is None else InvalidRequest):
+            provider.check()
 
     def test_without_a_credential_nothing_is_sent(self, fake: FakeServer, wish: Request) -> None:
         with pytest.raises(AuthFailed, match=r"set DAYFLY_PROVIDER_[A-Z_]+_KEY"):
