@@ -3,10 +3,10 @@ ByteDance's Ark (BytePlus ModelArk outside China): Seedance's films as tasks, Se
 
 Written from the vendor's SDK 5.0.54 for Python and its pages on errors. Not verified: names of the codes on content and
 on limits in detail, ids of models, how large a picture may be, what a refused deletion is answered, whether a failed
-task is charged, whether a key for one model may list tasks, by which it is checked. Callbacks are not signed. The
-account's address chooses the place: https://ark.cn-beijing.volces.com/api/v3 is China; a host in Europe was not found.
-Pictures are asked for as base64, so that none lies at an address. A deletion removes the record of a task; that its
-film goes earlier than the day its address lives is nowhere said, so that is what is reported.
+task is charged, whether a key for one model may list tasks, by which it is checked. Callbacks carry no signature that
+was found. The account's address chooses the place: https://ark.cn-beijing.volces.com/api/v3 is China; a host in Europe
+was not found. Pictures are asked for as base64, so that none lies at an address. A deletion removes the record of a
+task; that its film goes earlier than the day its address lives is nowhere said, so that is what is reported.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from providers.capabilities import (
     IdempotencySupport,
     Operation,
     Shape,
+    WebhookSupport,
 )
 from providers.errors import (
     BadResult,
@@ -40,7 +41,7 @@ from providers.models import Model
 from providers.network import NetworkProvider, data_uri, prompt_of
 from providers.problems import Problem
 from providers.transport import ASK, SUBMIT, WORK, Call
-from providers.wishes import numbers, texts
+from providers.wishes import numbers, report_to, texts
 
 KEPT: Final = timedelta(hours=24)
 _TASKS: Final = "/contents/generations/tasks"
@@ -77,6 +78,7 @@ class ArkProvider(NetworkProvider):
         cancel=CancelSupport.QUEUED,
         erase=EraseSupport.TASK,
         idempotency=IdempotencySupport.NONE,
+        webhook=WebhookSupport.UNSIGNED,
         min_poll=timedelta(seconds=5),
     )
 
@@ -141,6 +143,7 @@ def build(request: Request, model: Model) -> Call:
         if request.input is not None:
             content.append({"type": "image_url", "image_url": {"url": data_uri(request)}, "role": "first_frame"})
         body |= {"content": content} | texts(request, "ratio", "resolution") | numbers(request, "duration")
+        body |= report_to(request, "callback_url")
         return Call("POST", _TASKS, SUBMIT, json=body)
     body |= {"prompt": words, "response_format": "b64_json"} | texts(request, "size")
     if request.input is not None:

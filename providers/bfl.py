@@ -2,9 +2,10 @@
 Black Forest Labs: FLUX models as tasks, results at signed addresses that live ten minutes.
 
 Written from the vendor's SDK 0.1.3, its pages "Errors" and "API Endpoints Overview", and two other adapters. Not
-verified: the ten minutes, how webhooks are signed, what is kept; the call for the credits, by which the credential is
-checked, is known from other people's calls. The account's address chooses the region:
-https://api.eu.bfl.ai keeps the data in Europe.
+verified: the ten minutes, what is kept, how webhooks are signed (the vendor's reference of its endpoints names the
+secret, copies of its page on webhooks the header); the call for the credits, by which the credential is checked, is
+known from other people's calls. The account's address chooses the region: https://api.eu.bfl.ai keeps the data in
+Europe.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from providers.models import Model
 from providers.network import NetworkProvider, picture, prompt_of
 from providers.problems import Problem
 from providers.transport import ASK, SUBMIT, Call
+from providers.wishes import report_to
 
 KEPT: Final = timedelta(minutes=10)
 
@@ -43,7 +45,7 @@ class BflProvider(NetworkProvider):
         result_lifetime=KEPT,
         erase=EraseSupport.NONE,
         idempotency=IdempotencySupport.NONE,
-        webhook=WebhookSupport.UNSIGNED,
+        webhook=WebhookSupport.BFL,
         min_poll=timedelta(seconds=1),
         regions=("global", "eu", "us"),
     )
@@ -95,6 +97,7 @@ def build(request: Request, model: Model) -> Call:
             body[name] = int(value) if value.isdigit() else value
     if request.input is not None:
         body[model.image_field] = base64.b64encode(picture(request)).decode()
-    if request.webhook is not None:
-        body["webhook_url"] = request.webhook
+    body |= report_to(request, "webhook_url")
+    if request.webhook is not None and request.webhook_secret is not None:
+        body["webhook_secret"] = request.webhook_secret
     return Call("POST", f"/v1/{model.id}", SUBMIT, json=body)

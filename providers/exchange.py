@@ -50,6 +50,7 @@ class Request:
         options: Further wishes by name, as the adapter documents them.
         webhook: Where a provider that reports the end of a task is to do so. Whoever knows it can have the task asked
             for, and nothing else.
+        webhook_secret: By what it is to sign the report, where it takes a secret with the call; of this job alone.
     """
 
     operation: Operation | None
@@ -59,6 +60,7 @@ class Request:
     background: str | None = field(default=None, repr=False)
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     webhook: str | None = field(default=None, repr=False)
+    webhook_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

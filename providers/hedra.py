@@ -5,8 +5,8 @@ Written from the vendor's SDK 7.0.0 (its API 3.20.0; the package ``hedra`` is so
 first: the address it gets is taken for one hour, and what lies there is deleted after about a day, which nobody can
 hasten. Not verified: on which hosts results lie, when they expire, whether a repetition is still recognised when the
 picture was uploaded anew (if not, it is refused, not charged), whether a key of narrow scope may ask for the balance,
-by which the credential is checked. Neither a task nor its results can be deleted, nor can
-a task be cancelled.
+by which the credential is checked. Reports are signed with Ed25519; how the signed text is laid out is known from one
+other reader of the vendor's pages. Neither a task nor its results can be deleted, nor can a task be cancelled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
+from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape, WebhookSupport
 from providers.errors import (
     AuthFailed,
     BadResult,
@@ -39,7 +39,7 @@ from providers.models import Model
 from providers.network import NetworkProvider, picture, prompt_of
 from providers.problems import Problem
 from providers.transport import ASK, SUBMIT, Call
-from providers.wishes import number, numbers, shape, short, texts
+from providers.wishes import number, numbers, report_to, shape, short, texts
 
 _UPLOAD: Final = replace(SUBMIT, paid=False)
 _LONGEST_PROMPT: Final = 2500
@@ -80,6 +80,7 @@ class HedraProvider(NetworkProvider):
         max_image_bytes=10_400_000,
         erase=EraseSupport.NONE,
         idempotency=IdempotencySupport.KEY,
+        webhook=WebhookSupport.HEDRA,
         min_poll=timedelta(seconds=3),
     )
 
@@ -137,7 +138,7 @@ def build(request: Request, model: Model, uploaded: str) -> Call:
         source = {"source": "url", "url": uploaded}
         given[model.image_field] = [source] if model.image_field == "images" else source
     headers = {"idempotency-key": request.idempotency_key}
-    return Call("POST", f"/models/{model.id}", SUBMIT, headers, json={"input": given})
+    return Call("POST", f"/models/{model.id}", SUBMIT, headers, json={"input": given} | report_to(request, "webhook"))
 
 
 def outputs(problem: Problem) -> list[Any]:

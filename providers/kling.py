@@ -7,7 +7,7 @@ from 1103 on are not verified, nor are the ids of models, how a failed task word
 task of the same name. Names of models and the smallest picture (300 pixels a side, it is said) change often. The
 credential is ``<access key>:<secret key>``; each call carries a token signed with the second, so a clock that is off is
 refused (codes 1003 and 1004). What was made is cleared after 30 days; nothing can be deleted or cancelled. Callbacks
-are not signed.
+carry no signature that was found.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
+from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape, WebhookSupport
 from providers.errors import (
     AuthFailed,
     BadResult,
@@ -38,7 +38,7 @@ from providers.models import Model, choose
 from providers.network import NetworkProvider, picture, prompt_of
 from providers.problems import Problem
 from providers.transport import ASK, SUBMIT, Call
-from providers.wishes import short, texts
+from providers.wishes import report_to, short, texts
 
 KEPT: Final = timedelta(days=30)
 _TOKEN_LIVES: Final = timedelta(minutes=30)
@@ -72,6 +72,7 @@ class KlingProvider(NetworkProvider):
         result_lifetime=KEPT,
         erase=EraseSupport.NONE,
         idempotency=IdempotencySupport.CLIENT_ID,
+        webhook=WebhookSupport.UNSIGNED,
         min_poll=timedelta(seconds=5),
     )
 
@@ -166,7 +167,7 @@ def build(request: Request, model: Model) -> Call:
     if request.input is not None:
         # Without the prefix of a data URI, as the vendor wants it.
         body["image"] = base64.b64encode(picture(request)).decode()
-    body |= texts(request, "negative_prompt")
+    body |= texts(request, "negative_prompt") | report_to(request, "callback_url")
     if request.operation in (Operation.IMAGE_TO_VIDEO, Operation.TEXT_TO_VIDEO):
         # The number is a string.
         body |= {"mode": "std", "duration": "5"} | texts(request, "mode", "duration")

@@ -42,7 +42,7 @@ from worker.gate import AccountKey, verdict_of
 from worker.jobs import Lease
 from worker.records import JobRecord, JobState
 from worker.transfers import Transfer, Transfers, begun, encode_transfers
-from worker.webhooks import address
+from worker.webhooks import address, signing_secret
 
 log = structlog.get_logger(__name__)
 
@@ -234,6 +234,7 @@ class Run:
     def request(self) -> Request:
         """Give the provider's request for this job, whose recipe asks for an operation."""
         assert self.recipe.operation is not None
+        webhook, secret = self._webhook()
         return Request(
             operation=Operation(self.recipe.operation),
             idempotency_key=self.job.intent or "",
@@ -241,18 +242,19 @@ class Run:
             prompt=self.parameters["prompt"],
             background=self.parameters["options"].get("background"),
             options=self.parameters["options"],
-            webhook=self._webhook(),
+            webhook=webhook,
+            webhook_secret=secret,
         )
 
-    def _webhook(self) -> str | None:
+    def _webhook(self) -> tuple[str | None, str | None]:
         settings, provider = self.bench.settings, self.provider
         if settings.webhooks_url is None or settings.webhooks_key is None:
-            return None
+            return None, None
         if provider.capabilities.webhook is WebhookSupport.NONE:
-            return None
-        return address(
-            settings.webhooks_url, settings.webhooks_key.get_secret_value().encode(), provider.name, self.job.id
-        )
+            return None, None
+        key = settings.webhooks_key.get_secret_value().encode()
+        whose = (key, provider.name, self.job.id)
+        return address(settings.webhooks_url, *whose), signing_secret(*whose)
 
     def transfer(self) -> Transfer | None:
         """

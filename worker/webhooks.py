@@ -26,7 +26,14 @@ import structlog
 from metrics.instruments import WEBHOOKS, WebhookOutcome
 from providers import ProviderRegistry, WebhookSupport
 from providers.errors import ProviderError
-from providers.webhooks import ForgedWebhookError, verify_fal, verify_standard
+from providers.webhooks import (
+    ForgedWebhookError,
+    hedra_key,
+    verify_bfl,
+    verify_fal,
+    verify_hedra,
+    verify_standard,
+)
 from worker.errors import ServerUnavailableError
 from worker.records import JobId
 
@@ -52,6 +59,11 @@ def address(base: str, key: bytes, provider: str, job_id: str) -> str:
     return f"{base.rstrip('/')}/{provider}/{job_id}/{mark_of(key, provider, job_id)}"
 
 
+def signing_secret(key: bytes, provider: str, job_id: str) -> str:
+    """Give the secret by which *provider* may sign the report of one job, where it takes one with the call."""
+    return hmac.new(key, f"webhook secret\n{provider}\n{job_id}".encode(), hashlib.sha256).hexdigest()
+
+
 class Webhooks:
     """
     The ASGI application.
@@ -60,7 +72,7 @@ class Webhooks:
         key: The secret of the addresses, the same as that of the workers.
         wake: Ends the pause of a job; says whether there was one. Called from other threads.
         registry: The installed providers, which say how they sign.
-        secrets: The secret of each provider that signs with one.
+        secrets: The secret of each provider that signs with one, or its public key.
         keys: Gives fal's published keys. Called from other threads.
     """
 
@@ -111,27 +123,34 @@ class Webhooks:
             return 413, WebhookOutcome.FORGED
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            await asyncio.to_thread(self._verify, found["provider"], headers, body)
+            await asyncio.to_thread(self._verify, found["provider"], found["job"], headers, body)
         except ForgedWebhookError as error:
             log.warning("webhook refused", provider=found["provider"], problem=str(error))
             return 401, WebhookOutcome.FORGED
         woken = await asyncio.to_thread(self._wake, JobId(found["job"]))
         return 204, WebhookOutcome.WOKEN if woken else WebhookOutcome.IGNORED
 
-    def _verify(self, provider: str, headers: Mapping[str, str], body: bytes) -> None:
+    def _verify(self, provider: str, job_id: str, headers: Mapping[str, str], body: bytes) -> None:
         now = datetime.now(UTC)
         match self._registry.get(provider).capabilities.webhook:
             case WebhookSupport.STANDARD:
-                secret = self._secrets.get(provider)
-                if secret is None:
-                    raise ForgedWebhookError("No secret is set by which it could be verified.")
-                verify_standard(headers, body, secret, now=now)
+                verify_standard(headers, body, self._secret(provider), now=now)
+            case WebhookSupport.HEDRA:
+                verify_hedra(headers, body, hedra_key(self._secret(provider)), now=now)
             case WebhookSupport.FAL:
                 verify_fal(headers, body, self._keys(), now=now)
+            case WebhookSupport.BFL:
+                verify_bfl(headers, body, signing_secret(self._key, provider, job_id))
             case WebhookSupport.NONE:
                 raise ForgedWebhookError("The provider sends none.")
             case WebhookSupport.UNSIGNED:
                 return
+
+    def _secret(self, provider: str) -> str:
+        secret = self._secrets.get(provider)
+        if secret is None:
+            raise ForgedWebhookError("No secret is set by which it could be verified.")
+        return secret
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -107,7 +107,10 @@ class FakeArk(FakeFilms):
                 "model": body["model"], "created": 1, "data": self.pictures_made, "usage": {"generated_images": 1},
             })  # fmt: skip
         self.demand(path == "/contents/generations/tasks", "no such path")
-        self.demand(set(body) <= {"model", "content", "ratio", "resolution", "duration", "watermark", "seed"}, "fields")
+        self.demand(
+            set(body) <= {"model", "content", "ratio", "resolution", "duration", "watermark", "seed", "callback_url"},
+            "fields",
+        )
         text, *pictures = body["content"]
         self.demand(text["type"] == "text" and text["text"], "text")
         for each in pictures:

@@ -161,7 +161,9 @@ class FakeGemini(FakeServer):
 
     def _started(self, seen: Seen) -> Answer:
         body = seen.json
-        self.demand(set(body) <= {"model", "input", "response_format", "background", "store"}, "unknown field")
+        self.demand(set(body) <= {"model", "input", "response_format", "background", "store", "webhook_config"},
+                    "unknown field")  # fmt: skip
+        self.demand(set(body.get("webhook_config", {})) <= {"uris", "user_metadata"}, "unknown field")
         self.demand(body["model"].startswith("gemini-omni-"), "a model that makes films")
         self.demand(body["background"] is True and body["store"] is True, "only what is stored can be asked for")
         (turn,) = body["input"]

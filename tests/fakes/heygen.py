@@ -79,7 +79,7 @@ class FakeHeyGen(FakeFilms):
 
     def submitted(self, seen: Seen) -> Answer:
         body = seen.json
-        fields = {"type", "script", "voice_id", "aspect_ratio", "resolution", "background", "engine"}
+        fields = {"type", "script", "voice_id", "aspect_ratio", "resolution", "background", "engine", "callback_url"}
         self.demand(body["script"] and body["voice_id"], "a script wants a voice")
         self.demand(body["engine"] in ({"type": "avatar_iv"}, {"type": "avatar_v"}), "engine")
         self.demand(body.get("aspect_ratio", "16:9") in ("16:9", "9:16", "auto"), "aspect_ratio")

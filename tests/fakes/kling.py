@@ -105,7 +105,7 @@ class FakeKling(FakeFilms):
     def submitted(self, seen: Seen, path: str) -> Answer:
         body, picture = seen.json, path == "images/generations"
         self.demand(0 < len(body["prompt"]) <= 2500 and body["model_name"].startswith("kling-"), "prompt or model_name")
-        fields = {"model_name", "prompt", "negative_prompt", "external_task_id"}
+        fields = {"model_name", "prompt", "negative_prompt", "external_task_id", "callback_url"}
         if path != "videos/image2video":
             fields |= {"aspect_ratio"}
         if path != "videos/text2video":

@@ -78,7 +78,7 @@ class FakeLuma(FakeFilms):
         body, picture = seen.json, seen.path == "/generations/image"
         self.demand(seen.path in ("/generations/video", "/generations/image"), "no such path")
         self.demand(body["prompt"] and body.get("aspect_ratio", "1:1") in RATIOS, "prompt or aspect_ratio")
-        fields = {"model", "prompt", "aspect_ratio"}
+        fields = {"model", "prompt", "aspect_ratio", "callback_url"}
         if picture:
             self.demand(body["model"] in ("photon-1", "photon-flash-1"), "model")
             self.demand(set(body) <= fields | {"format"} and body.get("format", "jpg") in ("jpg", "png"), "fields")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import pytest
 from pydantic import SecretStr
@@ -17,6 +18,7 @@ from providers import (
     InvalidRequest,
     Operation,
     OutcomeUnknown,
+    Pending,
     PreparedImage,
     Provider,
     ProviderError,
@@ -24,10 +26,13 @@ from providers import (
     Request,
     Transient,
     Transport,
+    WebhookSupport,
 )
 from tests.fakes.server import HTML, PICTURE, Answer, FakeServer, png
 from tests.providers.provider_contract import ProviderContract, memfd
 
+HOOK = "https://hooks.example/in/canary-5b"
+SIGNED_BY = "signing-canary-0c"
 PROMPT = "prompt-canary-91c2 on oak"
 UPLOAD = png(16, 16, text="upload-canary-77aa")
 
@@ -154,6 +159,21 @@ class NetworkContract(ProviderContract):
 
         with pytest.raises(kind if provider.check_note is None else InvalidRequest):
             provider.check()
+
+    def test_the_end_of_a_task_is_reported_to_the_address_that_was_given_or_to_none(
+        self, fake: FakeServer, provider: Provider
+    ) -> None:
+        way = provider.capabilities.webhook
+        for operation in sorted(provider.capabilities.operations):
+            before = len(fake.seen)
+            changes = {"webhook": HOOK, "webhook_secret": SIGNED_BY}
+
+            answer = provider.submit(wish(operation, background=self.background, options=self.options, **changes))
+
+            sent = "".join(unquote(seen.query) + seen.body.decode("latin-1") for seen in fake.seen[before:])
+            told = isinstance(answer, Pending) and way is not WebhookSupport.NONE
+            assert sent.count(HOOK) == (1 if told else 0), operation
+            assert sent.count(SIGNED_BY) == (1 if way is WebhookSupport.BFL else 0)
 
     def test_without_a_credential_nothing_is_sent(self, fake: FakeServer, wish: Request) -> None:
         with pytest.raises(AuthFailed, match=r"set DAYFLY_PROVIDER_[A-Z_]+_KEY"):

@@ -31,7 +31,7 @@ from providers.network import data_uri
 from tests.fakes.ark import FakeArk
 from tests.fakes.server import B64, KEY, PICTURE, Answer
 from tests.providers.film_contract import FilmContract
-from tests.providers.network import PROMPT, Shelf, tools_for, wish
+from tests.providers.network import HOOK, PROMPT, Shelf, tools_for, wish
 from tests.providers.test_task_adapters import HINTS, Row
 
 
@@ -122,7 +122,7 @@ class TestArk(FilmContract):
 
 
 def test_the_sdk_sends_what_we_send_and_understands_the_fake() -> None:
-    film, edit = wish(Operation.IMAGE_TO_VIDEO, options={"duration": "5"}), wish(Operation.EDIT_IMAGE)
+    film, edit = wish(Operation.IMAGE_TO_VIDEO, options={"duration": "5"}, webhook=HOOK), wish(Operation.EDIT_IMAGE)
     with FakeArk() as fake, tools_for(fake, "ark", "/api/v3", pace=1) as (tools, shelf):
         fake.pending = 0
         with Ark(api_key=KEY, base_url=f"{fake.url}/api/v3", max_retries=0) as sdk:
@@ -134,6 +134,7 @@ def test_the_sdk_sends_what_we_send_and_understands_the_fake() -> None:
                 ],
                 watermark=False,
                 duration=5,
+                callback_url=HOOK,
             )
             theirs = sdk.content_generation.tasks.get(task_id=made.id)
             sdk.content_generation.tasks.delete(task_id=made.id)

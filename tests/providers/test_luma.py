@@ -22,7 +22,7 @@ from providers.luma import LumaProvider
 from tests.fakes.luma import FakeLuma
 from tests.fakes.server import KEY
 from tests.providers.film_contract import FilmContract
-from tests.providers.network import PROMPT, tools_for, wish
+from tests.providers.network import HOOK, PROMPT, tools_for, wish
 from tests.providers.test_task_adapters import HINTS, Row
 
 
@@ -67,13 +67,17 @@ def test_the_sdk_sends_what_we_send_and_understands_the_fake() -> None:
     with FakeLuma() as fake, tools_for(fake, "luma", pace=1) as (tools, shelf):
         fake.pending = 0
         with LumaAI(auth_token=KEY, base_url=fake.url, max_retries=0) as sdk:
-            made = sdk.generations.video.create(model="ray-2", prompt=PROMPT, duration="5s", aspect_ratio="9:16")
+            made = sdk.generations.video.create(
+                model="ray-2", prompt=PROMPT, duration="5s", aspect_ratio="9:16", callback_url=HOOK
+            )
             assert made.id is not None
             theirs = sdk.generations.get(made.id)
             sdk.generations.delete(made.id)
             picture = sdk.generations.image.create(model="photon-1", prompt=PROMPT, format="png")
         provider = LumaProvider(tools)
-        answer = provider.submit(wish(Operation.TEXT_TO_VIDEO, options={"duration": "5s", "aspect_ratio": "9:16"}))
+        answer = provider.submit(
+            wish(Operation.TEXT_TO_VIDEO, options={"duration": "5s", "aspect_ratio": "9:16"}, webhook=HOOK)
+        )
         assert isinstance(answer, Pending)
         assert answer.next_poll >= timedelta(seconds=3)
         provider.poll(answer.task)
