@@ -108,7 +108,7 @@ class TestTheExample(ProviderContract):
 
 
 def test_the_page_for_authors_stays_short() -> None:
-    assert HOW_TO.read_text(encoding="utf-8").count("\n") <= 60
+    assert HOW_TO.read_text(encoding="utf-8").count("\n") <= 30
 
 
 if __name__ == "__main__":
