@@ -41,10 +41,8 @@ class BedrockProvider(NetworkProvider):
     name: ClassVar[str] = "bedrock"
     default_url: ClassVar[str] = f"https://bedrock-runtime.{_HOME}.amazonaws.com"
     # Another region's host is the account's address, and allowed as such. All of amazonaws.com would be anybody's.
-    credential_hosts: ClassVar[tuple[str, ...]] = (
-        f"bedrock-runtime.{_HOME}.amazonaws.com",
-        f"bedrock.{_HOME}.amazonaws.com",
-    )
+    credential_hosts: ClassVar[tuple[str, ...]] = (f"bedrock-runtime.{_HOME}.amazonaws.com",)
+    check_hosts: ClassVar[tuple[str, ...]] = (f"bedrock.{_HOME}.amazonaws.com",)
     option_names: ClassVar[frozenset[str]] = frozenset(
         {"negative_prompt", "seed", "aspect_ratio", "style_preset", "search_prompt", "control_strength", "strength"}
     )

@@ -47,7 +47,8 @@ class FalProvider(NetworkProvider):
 
     name: ClassVar[str] = "fal"
     default_url: ClassVar[str] = "https://queue.fal.run"
-    credential_hosts: ClassVar[tuple[str, ...]] = ("queue.fal.run", "api.fal.ai")
+    credential_hosts: ClassVar[tuple[str, ...]] = ("queue.fal.run",)
+    check_hosts: ClassVar[tuple[str, ...]] = ("api.fal.ai",)
     result_hosts: ClassVar[tuple[str, ...]] = ("fal.media",)
     option_names: ClassVar[frozenset[str]] = frozenset({"seed", "aspect_ratio", "image_size", "duration", "resolution"})
     errors_are_free: ClassVar[bool] = True

@@ -33,12 +33,8 @@ class HuggingFaceProvider(NetworkProvider):
 
     name: ClassVar[str] = "hugging-face"
     default_url: ClassVar[str] = "https://router.huggingface.co/hf-inference/models"
-    credential_hosts: ClassVar[tuple[str, ...]] = (
-        "router.huggingface.co",
-        "endpoints.huggingface.cloud",
-        # Only to ask whose the token is. The user's picture never goes there.
-        "huggingface.co",
-    )
+    credential_hosts: ClassVar[tuple[str, ...]] = ("router.huggingface.co", "endpoints.huggingface.cloud")
+    check_hosts: ClassVar[tuple[str, ...]] = ("huggingface.co",)
     option_names: ClassVar[frozenset[str]] = frozenset(
         {"negative_prompt", "num_inference_steps", "guidance_scale", "width", "height", "seed"}
     )

@@ -51,6 +51,7 @@ class NetworkProvider(Provider):
         result_hosts: Where its results lie, fetched without the credential.
         option_names: What a request may carry besides prompt, background and ``model``.
         errors_are_free: Whether the provider promises that an error is never charged.
+        check_hosts: Hosts that may see the credential in a check and in no other call; no picture goes there.
         check_path: Where to show the credential without being charged (GET), for an answer that holds nothing of a
             user; whoever has one, or a `_check_call`, sets `check_note` to None.
     """
@@ -60,6 +61,7 @@ class NetworkProvider(Provider):
     result_hosts: ClassVar[tuple[str, ...]] = ()
     option_names: ClassVar[frozenset[str]] = frozenset()
     errors_are_free: ClassVar[bool] = False
+    check_hosts: ClassVar[tuple[str, ...]] = ()
     check_path: ClassVar[str | None] = None
     check_note: ClassVar[str | None] = "no call is documented that shows the credential and costs nothing."
 
@@ -136,9 +138,13 @@ class NetworkProvider(Provider):
         return self.tools.sink
 
     @contextmanager
-    def _reply(self, call: Call, *, base_url: str | None = None, task: bool = False) -> Iterator[Reply]:
+    def _reply(
+        self, call: Call, *, base_url: str | None = None, task: bool = False, also: tuple[str, ...] = ()
+    ) -> Iterator[Reply]:
         """
         Send *call*, whose address may be relative to the base, with the credential; give a reply of status 200 to 299.
+
+        Hosts in *also* may see the credential in this call.
 
         Raises:
             ProviderError: The provider answered otherwise, or not at all.
@@ -148,7 +154,7 @@ class NetworkProvider(Provider):
         account = self.account
         url = call.url if "://" in call.url else (base_url or self.base_url).rstrip("/") + call.url
         headers = {**self._shown(replace(call, url=url), account.key.get_secret_value()), **call.headers}
-        hosts = AllowedHosts(self.credential_hosts, self._operators)
+        hosts = AllowedHosts((*self.credential_hosts, *also), self._operators)
         with self.transport.call(replace(call, url=url, headers=headers), hosts) as reply:
             if not 200 <= reply.status < 300:
                 document = reply.document()
@@ -161,7 +167,7 @@ class NetworkProvider(Provider):
         if self.check_note is not None:
             super()._ping()
             return
-        with self._reply(self._check_call()) as reply:
+        with self._reply(self._check_call(), also=self.check_hosts) as reply:
             if not isinstance(reply.document().at(), dict | list):
                 # A page of a proxy or of the house's own network is no sign that the provider took the credential.
                 raise BadResult(f"What answers for {self.name!r} does not answer as the provider does.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from providers import ProviderRegistry
 from tests.fakes.server import KEY
 from tests.fakes.task_vendors import FakeReplicate
 from tests.valkey import PrivateValkey
@@ -62,6 +64,26 @@ def test_a_credential_is_present_missing_or_not_needed_and_never_shown(
     assert row(capsys, "local")["credential"] == "not needed"
     main(["providers"])
     assert KEY not in capsys.readouterr().out
+
+
+def test_a_narrow_terminal_breaks_no_word_of_the_tables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+
+    main(["providers"])
+
+    told = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert max(map(len, told.splitlines())) <= 80
+    registry = ProviderRegistry.from_entry_points()
+    for name in registry.names():
+        able = registry.get(name).capabilities
+        for word in " ".join([name, *able.operations, *able.regions, *able.retention_note.split()]).split():
+            assert word in told, f"{word} of {name}"
+    for kind, words in {"bfl": "no", "luma": "the task", "comfyui": "its files", "local": "not needed"}.items():
+        assert re.search(rf"^ {kind} .* {words} ", told, re.MULTILINE)
+    assert re.search(r"^ comfyui .* no address", told, re.MULTILINE)
 
 
 def test_the_health_of_an_account_is_told_in_words(gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:

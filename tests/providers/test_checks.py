@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from runwayml import RunwayML
 from volcenginesdkarkruntime import Ark
 
-from providers import Account, AuthFailed, ProviderRegistry, ProviderTools
+from providers import Account, AuthFailed, BadResult, ProviderRegistry, ProviderTools, Transport
 from providers.accounts import AllowedHosts
 from providers.azure_openai import VERSION
 from providers.bedrock import BedrockProvider, signature
@@ -180,7 +180,18 @@ def test_what_is_asked_elsewhere_is_asked_at_a_host_that_may_see_the_credential(
     assert isinstance(provider, NetworkProvider)
 
     assert provider._check_call().url == url
-    assert AllowedHosts(provider.credential_hosts, provider._operators).allow(url)
+    assert AllowedHosts((*provider.credential_hosts, *provider.check_hosts), provider._operators).allow(url)
+
+
+@pytest.mark.parametrize("name", ["fal", "hugging-face", "bedrock"])
+def test_a_host_of_the_check_alone_sees_the_credential_in_no_other_call(name: str) -> None:
+    with Transport() as transport:
+        tools = ProviderTools(transport=transport, accounts={name: Account(key=SecretStr(KEY))})
+        provider = ProviderRegistry.from_entry_points().build(name, tools)
+        assert isinstance(provider, NetworkProvider)
+
+        with pytest.raises(BadResult, match="must not be sent"), provider._reply(provider._check_call()):
+            pass
 
 
 def test_the_region_of_a_check_is_signed() -> None:
