@@ -29,6 +29,7 @@ class FakeArk(FakeFilms):
         "400 InputImageRiskDetection": _coded(400, "InputImageRiskDetection"),
         "400 InputTextSensitiveContentDetected": _coded(400, "InputTextSensitiveContentDetected"),
         "400 InputImageSensitiveContentDetected": _coded(400, "InputImageSensitiveContentDetected.PolicyViolation"),
+        "400 InputVideoSensitiveContentDetected": _coded(400, "InputVideoSensitiveContentDetected"),
         "400 OutputImageSensitiveContentDetected": _coded(400, "OutputImageSensitiveContentDetected"),
         "401": _coded(401, "AuthenticationError"),
         "403 AccountOverdueError": _coded(403, "AccountOverdueError"),

@@ -45,6 +45,7 @@ ERRORS: dict[str, Answer] = {
     "400 region": error(400, "FAILED_PRECONDITION", message="User location is not supported"),
     "400 rules": error(400, "INVALID_ARGUMENT", message="some words that violate Google's Responsible AI practices"),
     "400 key": error(400, "INVALID_ARGUMENT", reason("API_KEY_INVALID"), message=f"API key not valid: {KEY}"),
+    "403 key": error(403, "PERMISSION_DENIED", reason("API_KEY_INVALID")),
     "401": error(401, "UNAUTHENTICATED"),
     "403": error(403, "PERMISSION_DENIED"),
     "404": error(404, "NOT_FOUND"),
@@ -64,6 +65,9 @@ PICTURE_PART = {"inlineData": {"mimeType": "image/png", "data": B64}}
 CONTENTS: dict[str, Answer] = {
     **ERRORS,
     "prompt SAFETY": Answer(200, {"promptFeedback": {"blockReason": "SAFETY"}}),
+    "prompt BLOCKLIST": Answer(200, {"promptFeedback": {"blockReason": "BLOCKLIST"}}),
+    "prompt PROHIBITED_CONTENT": Answer(200, {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}),
+    "prompt IMAGE_SAFETY": Answer(200, {"promptFeedback": {"blockReason": "IMAGE_SAFETY"}}),
     "prompt OTHER": Answer(200, {"promptFeedback": {"blockReason": "OTHER"}}),
     "prompt new": Answer(200, {"promptFeedback": {"blockReason": "A_REASON_OF_TOMORROW"}}),
     **{

@@ -45,6 +45,7 @@ class TestArk(FilmContract):
         ("400 InputImageRiskDetection", ContentRefused, {"stage": "input"}),
         ("400 InputTextSensitiveContentDetected", ContentRefused, {"stage": "input"}),
         ("400 InputImageSensitiveContentDetected", ContentRefused, {"stage": "input"}),
+        ("400 InputVideoSensitiveContentDetected", ContentRefused, {"stage": "input"}),
         ("400 OutputImageSensitiveContentDetected", ContentRefused, {"stage": "output", "charged": "maybe"}),
         ("401", AuthFailed, {}),
         ("403 AccountOverdueError", OutOfCredit, {}),
