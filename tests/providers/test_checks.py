@@ -202,8 +202,8 @@ def test_the_region_of_a_check_is_signed() -> None:
 
 def test_every_provider_behind_a_network_can_be_checked() -> None:
     registry = ProviderRegistry.from_entry_points()
-    notes = {
-        name: registry.get(name).check_note for name in registry.names() if registry.get(name).capabilities.network
-    }
+    adapters = [registry.get(name) for name in registry.names()]
+    networked = [adapter for adapter in adapters if issubclass(adapter, NetworkProvider)]
 
-    assert {name: note for name, note in notes.items() if note is not None} == {}
+    assert len(networked) > 20
+    assert [adapter.name for adapter in networked if adapter.check_note is not None] == []
