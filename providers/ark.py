@@ -3,12 +3,12 @@ ByteDance's Ark (BytePlus ModelArk outside China): Seedance's films as tasks, Se
 
 Written from the vendor's SDK 5.0.54 for Python and its pages on errors. Not verified: names of the codes on content and
 on limits in detail, ids of models, how large a picture may be, what a refused deletion is answered, whether a failed
-task is charged. Callbacks are not signed. The account's address chooses the place:
-https://ark.cn-beijing.volces.com/api/v3 is China; a host in Europe was not found. Pictures are asked for as base64, so
-that none lies at an address. A deletion removes the record of a task; that its film goes earlier than the day its
-address lives is nowhere said, so that is what is reported. A lost call is not looked for in the list of tasks: the one
-field of ours that it shows is ``safety_identifier``, of which is not known which models take it, and a call that is
-refused for it costs more than one that is sometimes lost.
+task is charged, whether a key for one model may list tasks, by which it is checked. Callbacks carry no signature that
+was found. The account's address chooses the place: https://ark.cn-beijing.volces.com/api/v3 is China; a host in Europe
+was not found. Pictures are asked for as base64, so that none lies at an address. A deletion removes the record of a
+task; that its film goes earlier than the day its address lives is nowhere said, so that is what is reported. A lost
+call is not looked for in the list of tasks: the one field of ours that it shows is ``safety_identifier``, of which is
+not known which models take it, and a call that is refused for it costs more than one that is sometimes lost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import FILMS, PICTURES, CancelSupport, Capabilities, EraseSupport, IdempotencySupport, Shape
+from providers.capabilities import (
+    FILMS,
+    PICTURES,
+    CancelSupport,
+    Capabilities,
+    EraseSupport,
+    IdempotencySupport,
+    Shape,
+    WebhookSupport,
+)
 from providers.errors import (
     BadResult,
     Cancelled,
@@ -34,10 +43,12 @@ from providers.models import Model
 from providers.network import NetworkProvider, data_uri, prompt_of
 from providers.problems import Problem
 from providers.transport import SUBMIT, WORK, Call
-from providers.wishes import numbers, texts
+from providers.wishes import numbers, report_to, texts
 
 KEPT: Final = timedelta(hours=24)
 _TASKS: Final = "/contents/generations/tasks"
+_NO_TASK: Final = "cgt-none"
+"""Tasks of this name are listed to show the credential; there are none, so nothing of a user comes back."""
 
 
 class ArkProvider(NetworkProvider):
@@ -48,6 +59,8 @@ class ArkProvider(NetworkProvider):
     credential_hosts: ClassVar[tuple[str, ...]] = ("ark.ap-southeast.bytepluses.com", "ark.cn-beijing.volces.com")
     result_hosts: ClassVar[tuple[str, ...]] = ("volces.com", "bytepluses.com")
     option_names: ClassVar[frozenset[str]] = frozenset({"ratio", "resolution", "duration", "seed", "size"})
+    check_path: ClassVar[str | None] = f"{_TASKS}?page_num=1&page_size=1&filter.task_ids={_NO_TASK}"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=PICTURES | FILMS,
         shape=Shape.TASK,
@@ -59,6 +72,7 @@ class ArkProvider(NetworkProvider):
         cancel=CancelSupport.QUEUED,
         erase=EraseSupport.TASK,
         idempotency=IdempotencySupport.NONE,
+        webhook=WebhookSupport.UNSIGNED,
         min_poll=timedelta(seconds=5),
     )
 
@@ -117,6 +131,7 @@ def build(request: Request, model: Model) -> Call:
         if request.input is not None:
             content.append({"type": "image_url", "image_url": {"url": data_uri(request)}, "role": "first_frame"})
         body |= {"content": content} | texts(request, "ratio", "resolution") | numbers(request, "duration")
+        body |= report_to(request, "callback_url")
         return Call("POST", _TASKS, SUBMIT, json=body)
     body |= {"prompt": words, "response_format": "b64_json"} | texts(request, "size")
     if request.input is not None:

@@ -1,11 +1,11 @@
 """
 OpenAI's image models in a resource of one's own at Azure: the region is the resource's, the model is a deployment.
 
-Written from the SDK openai 3.57.0 (``lib/azure.py``), Azure's OpenAPI document 2025-04-01-preview, and error bodies
-that others have published. Not verified: the terms on which logs for the detection of abuse are kept, and whether a
-refused picture is charged. The account names the resource (``https://<resource>.openai.azure.com``) and, as its model,
-the deployment; unless it says otherwise, the deployment has the model's name. An access token of Entra may stand in the
-place of the key; nothing here renews it.
+Written from the SDK openai 3.57.0 (``lib/azure.py``, whose list of models shows the credential), Azure's OpenAPI
+document 2025-04-01-preview, and error bodies that others have published. Not verified: the terms on which logs for the
+detection of abuse are kept, and whether a refused picture is charged. The account names the resource
+(``https://<resource>.openai.azure.com``) and, as its model, the deployment; unless it says otherwise, the deployment
+has the model's name. An access token of Entra may stand in the place of the key; nothing here renews it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class AzureOpenAIProvider(NetworkProvider):
     default_url: ClassVar[str] = ""
     credential_hosts: ClassVar[tuple[str, ...]] = ("openai.azure.com", "cognitiveservices.azure.com")
     option_names: ClassVar[frozenset[str]] = frozenset({"size", "quality"})
+    check_path: ClassVar[str | None] = f"/openai/models?api-version={VERSION}"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.REPLACE_BACKGROUND}),
         shape=Shape.SYNC,

@@ -1,12 +1,13 @@
 """
 Amazon Bedrock: Stability AI's models in a region of one's choice; one call that works while we wait and answers base64.
 
-Written from the service's description in botocore 1.44.8 (``bedrock-runtime``, 2023-09-30), LiteLLM's adapter 1.110.2
-and AWS's pages about the models. The key is either a key of Bedrock's own, or ``ACCESS_KEY_ID:SECRET`` with a third
-part for a session's token; then each call is signed (extra ``bedrock``). The address chooses the region. Ids that begin
-with a region's letters (``us.``) may be served from another region of the same part of the world. Not verified: the
-words of a refusal in a `ValidationException`, whether a filtered picture is charged. Films are not offered: they end in
-a bucket of the account's own.
+Written from the service's description in botocore 1.44.8 (``bedrock-runtime``, 2023-09-30, and ``bedrock``, 2023-04-20,
+whose list of models shows the credential and needs the permission ``bedrock:ListFoundationModels``), LiteLLM's adapter
+1.110.2 and AWS's pages about the models. The key is either a key of Bedrock's own, or ``ACCESS_KEY_ID:SECRET`` with a
+third part for a session's token; then each call is signed (extra ``bedrock``). The address chooses the region. Ids that
+begin with a region's letters (``us.``) may be served from another region of the same part of the world. Not verified:
+the words of a refusal in a `ValidationException`, whether a filtered picture is charged. Films are not offered: they
+end in a bucket of the account's own.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from providers.exchange import Done, Pending, Request
 from providers.models import Model
 from providers.network import NetworkProvider, encoded, number, prompt_of
 from providers.problems import Problem
-from providers.transport import WORK, Call
+from providers.protocol import ProviderTools
+from providers.transport import ASK, WORK, Call
 
 _ACCESS_KEY: Final = re.compile(r"(A[KS]IA[A-Z0-9]{12,28}):([A-Za-z0-9/+=]+)(?::(\S+))?")
-_REGION: Final = re.compile(r"bedrock-runtime(?:-fips)?\.([a-z0-9-]+)\.")
+_REGION: Final = re.compile(r"bedrock(?:-runtime)?(?:-fips)?\.([a-z0-9-]+)\.")
 _HOME: Final = "us-west-2"
 _FILTERED: Final = re.compile(r"content filter|responsible ai|moderation", re.IGNORECASE)
 _NO_MODEL: Final = re.compile(r"model identifier is invalid|end of its life", re.IGNORECASE)
@@ -40,9 +42,11 @@ class BedrockProvider(NetworkProvider):
     default_url: ClassVar[str] = f"https://bedrock-runtime.{_HOME}.amazonaws.com"
     # Another region's host is the account's address, and allowed as such. All of amazonaws.com would be anybody's.
     credential_hosts: ClassVar[tuple[str, ...]] = (f"bedrock-runtime.{_HOME}.amazonaws.com",)
+    check_hosts: ClassVar[tuple[str, ...]] = (f"bedrock.{_HOME}.amazonaws.com",)
     option_names: ClassVar[frozenset[str]] = frozenset(
         {"negative_prompt", "seed", "aspect_ratio", "style_preset", "search_prompt", "control_strength", "strength"}
     )
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset(
             {Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.REMOVE_BACKGROUND, Operation.UPSCALE}
@@ -59,6 +63,11 @@ class BedrockProvider(NetworkProvider):
         regions=("us-west-2", "us-east-1", "us-east-2"),
     )
 
+    def __init__(self, tools: ProviderTools) -> None:
+        super().__init__(tools)
+        # Of a region that the operator names, its second host is his choice as well.
+        self._operators = tuple(each for url in self._operators for each in (url, control(url)))
+
     def _headers(self, key: str) -> dict[str, str]:
         return {"authorization": f"Bearer {key}"}
 
@@ -66,12 +75,20 @@ class BedrockProvider(NetworkProvider):
         found = _ACCESS_KEY.fullmatch(key)
         return self._headers(key) if found is None else signature(call, found[1], found[2], found[3])
 
+    def _check_call(self) -> Call:
+        return Call("GET", f"{control(self.base_url)}/foundation-models", ASK, {"accept": "application/json"})
+
     def _submit(self, request: Request) -> Done | Pending:
         with self._reply(build(request, self._model(request))) as reply:
             return self._sealed(pictures(Problem(self.name, reply.status, reply.headers, reply.document())))
 
     def _failure(self, problem: Problem) -> ProviderError:
         return failure(problem)
+
+
+def control(url: str) -> str:
+    """Return the host that lists models, of the region whose host runs them."""
+    return url.rstrip("/").replace("://bedrock-runtime", "://bedrock", 1)
 
 
 def build(request: Request, model: Model) -> Call:

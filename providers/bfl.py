@@ -2,8 +2,10 @@
 Black Forest Labs: FLUX models as tasks, results at signed addresses that live ten minutes.
 
 Written from the vendor's SDK 0.1.3, its pages "Errors" and "API Endpoints Overview", and two other adapters. Not
-verified: the ten minutes, how webhooks are signed, what is kept, whether a task that failed is charged. The account's
-address chooses the region: https://api.eu.bfl.ai keeps the data in Europe.
+verified: the ten minutes, what is kept, whether a task that failed is charged; the call for the credits, by which the
+credential is checked, is known from other people's calls. A call may bring a secret by which its report is signed, but
+the vendor's own description of the signature was not found, and a wrong guess would refuse every report: none is sent.
+The account's address chooses the region: https://api.eu.bfl.ai keeps the data in Europe.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from providers.models import Model
 from providers.network import NetworkProvider, picture, prompt_of
 from providers.problems import Problem
 from providers.transport import SUBMIT, Call
+from providers.wishes import report_to
 
 KEPT: Final = timedelta(minutes=10)
 
@@ -30,6 +33,8 @@ class BflProvider(NetworkProvider):
     default_url: ClassVar[str] = "https://api.bfl.ai"
     credential_hosts: ClassVar[tuple[str, ...]] = ("bfl.ai",)
     option_names: ClassVar[frozenset[str]] = frozenset({"aspect_ratio", "seed", "safety_tolerance"})
+    check_path: ClassVar[str | None] = "/v1/credits"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=PICTURES,
         shape=Shape.TASK,
@@ -92,6 +97,5 @@ def build(request: Request, model: Model) -> Call:
             body[name] = int(value) if value.isdigit() else value
     if request.input is not None:
         body[model.image_field] = base64.b64encode(picture(request)).decode()
-    if request.webhook is not None:
-        body["webhook_url"] = request.webhook
+    body |= report_to(request, "webhook_url")
     return Call("POST", f"/v1/{model.id}", SUBMIT, json=body)

@@ -82,14 +82,16 @@ class WebhookSupport(StrEnum):
     """
     Whether a provider reports the end of a task by itself, and how its reports are signed.
 
-    `STANDARD`: as in Standard Webhooks, with a secret. `FAL`: by fal's published keys. `UNSIGNED`: not, or not in a way
-    that could be verified; only the address that we gave it tells such a report from a forged one.
+    `STANDARD`: as in Standard Webhooks, with a secret. `FAL`: by fal's published keys. `HEDRA`: by Hedra's public key.
+    `UNSIGNED`: not, or not in a way that could be verified; only the address that we gave it tells such a report from a
+    forged one.
     """
 
     NONE = "none"
     UNSIGNED = "unsigned"
     STANDARD = "standard"
     FAL = "fal"
+    HEDRA = "hedra"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,9 @@ Written from the vendor's SDK 2.0.2 and its page "Asynchronous task management A
 codes beside those of content, debt and throttling, ids of models, how large a picture may be, that a failed task costs
 nothing. The account's address chooses the region, and a key belongs to one: https://dashscope.aliyuncs.com/api/v1 is in
 Beijing, ``https://<workspace>.eu-central-1.maas.aliyuncs.com/api/v1`` in Frankfurt. Models that answer in the call
-itself (qwen-image) stand at another path and are not offered. An unknown task is a success with the state UNKNOWN. A
-lost call is not looked for in the list of tasks, which is asked by time, model and state, and by nothing that we set.
+itself (qwen-image) stand at another path and are not offered. An unknown task is a success with the state UNKNOWN,
+which is asked for to show the credential. A lost call is not looked for in the list of tasks, which is asked by time,
+model and state, and by nothing that we set.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class DashScopeProvider(NetworkProvider):
     )
     result_hosts: ClassVar[tuple[str, ...]] = _RESULT_HOSTS
     option_names: ClassVar[frozenset[str]] = frozenset({"negative_prompt", "size", "resolution", "duration", "seed"})
+    check_path: ClassVar[str | None] = "/tasks/00000000-0000-0000-0000-000000000000"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset(_PATHS),
         shape=Shape.TASK,

@@ -2,8 +2,9 @@
 fal's queue: tasks of many makers' models (Pika's among them), results at public addresses.
 
 Written from the vendor's SDK 1.0.3 and its pages on retention, payloads, errors and prices. Not verified: the names of
-some errors, the wording of an empty account, the ids of Pika's models. The vendor's own client repeats the submit; this
-one does not, because there is nothing to recognise a repetition by.
+some errors, the wording of an empty account, the ids of Pika's models, and the list of prices by which the credential
+is checked, which is known from other people's calls (the page "Account Billing" wants an administrator's key). The
+vendor's own client repeats the submit; this one does not, because there is nothing to recognise a repetition by.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from providers.errors import (
 )
 from providers.exchange import Done, Pending, Request, Task
 from providers.media import Blob, Document
-from providers.models import Model
+from providers.models import Model, choose
 from providers.network import NetworkProvider, data_uri, prompt_of
 from providers.problems import Problem
 from providers.transport import ASK, SUBMIT, Call
@@ -50,6 +51,7 @@ _FAULT_TYPES: Final = frozenset(
     {"downstream_service_error", "downstream_service_unavailable", "internal_server_error", "no_media_generated"}
 )
 KEPT: Final = timedelta(hours=1)
+_PLATFORM: Final = "https://api.fal.ai"
 
 
 class FalProvider(NetworkProvider):
@@ -58,9 +60,11 @@ class FalProvider(NetworkProvider):
     name: ClassVar[str] = "fal"
     default_url: ClassVar[str] = "https://queue.fal.run"
     credential_hosts: ClassVar[tuple[str, ...]] = ("queue.fal.run",)
+    check_hosts: ClassVar[tuple[str, ...]] = ("api.fal.ai",)
     result_hosts: ClassVar[tuple[str, ...]] = ("fal.media",)
     option_names: ClassVar[frozenset[str]] = frozenset({"seed", "aspect_ratio", "image_size", "duration", "resolution"})
     errors_are_free: ClassVar[bool] = True
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset(
             {
@@ -86,6 +90,11 @@ class FalProvider(NetworkProvider):
 
     def _headers(self, key: str) -> dict[str, str]:
         return {"authorization": f"Key {key}"}
+
+    def _check_call(self) -> Call:
+        model = choose(self.name, Operation.EDIT_IMAGE, self.account.model).id
+        platform = "" if self.account.base_url else _PLATFORM
+        return Call("GET", f"{platform}/v1/models/pricing?{urlencode({'endpoint_id': model})}", ASK)
 
     def _submit(self, request: Request) -> Done | Pending:
         model = self._model(request)

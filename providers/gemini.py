@@ -6,7 +6,7 @@ page "Zero data retention". A film is asked for as an *interaction* in the backg
 it is being made; its bytes come with the last poll, so that no second copy lies among the account's files. Not
 verified: how a refusal of a film is coded (it is told from a fault by its words), whether a film is always sent inline
 when that was asked for (an address is fetched with the key, and the file behind it lives for 48 hours), for how long
-logs are kept. The key goes into a header, never into the address.
+logs are kept, how reports are signed (they count as unsigned). The key goes into a header, never into the address.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from providers import google
-from providers.capabilities import FILMS, PICTURES, CancelSupport, Capabilities, EraseSupport, IdempotencySupport, Shape
+from providers.capabilities import (
+    FILMS,
+    PICTURES,
+    CancelSupport,
+    Capabilities,
+    EraseSupport,
+    IdempotencySupport,
+    Shape,
+    WebhookSupport,
+)
 from providers.errors import BadResult, Cancelled, InvalidRequest, ProviderError, Stage
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.media import Document
@@ -56,6 +65,7 @@ class GeminiProvider(NetworkProvider):
         cancel=CancelSupport.ANY,
         erase=EraseSupport.TASK,
         idempotency=IdempotencySupport.NONE,
+        webhook=WebhookSupport.UNSIGNED,
         min_poll=timedelta(seconds=5),
     )
 
@@ -113,7 +123,7 @@ def build_film(request: Request, model: Model) -> Call:
     content.append({"type": "text", "text": prompt_of(request, "gemini")})
     film = {"type": "video", "delivery": "inline"}
     film |= {name: value for name, value in request.options.items() if name in _VIDEO_OPTIONS}
-    body = {
+    body: dict[str, Any] = {
         "model": model.id,
         "input": [{"type": "user_input", "content": content}],
         "response_format": film,
@@ -121,6 +131,8 @@ def build_film(request: Request, model: Model) -> Call:
         "background": True,
         "store": True,
     }
+    if request.webhook is not None:
+        body["webhook_config"] = {"uris": [request.webhook]}
     return Call("POST", "/interactions", SUBMIT, json=body)
 
 

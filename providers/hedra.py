@@ -4,8 +4,9 @@ Hedra: a gateway to many makers' models, with tasks, errors that say what to do,
 Written from the vendor's SDK 7.0.0 (its API 3.20.0; the package ``hedra`` is somebody else's). A picture is uploaded
 first: the address it gets is taken for one hour, and what lies there is deleted after about a day, which nobody can
 hasten. Not verified: on which hosts results lie, when they expire, whether a repetition is still recognised when the
-picture was uploaded anew (if not, it is refused, not charged). Neither a task nor its results can be deleted, nor can
-a task be cancelled.
+picture was uploaded anew (if not, it is refused, not charged), whether a key of narrow scope may ask for the balance,
+by which the credential is checked. Reports are signed with Ed25519; how the signed text is laid out is known from one
+other reader of the vendor's pages. Neither a task nor its results can be deleted, nor can a task be cancelled.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import FILMS, PICTURES, Capabilities, EraseSupport, IdempotencySupport, Shape
+from providers.capabilities import (
+    FILMS,
+    PICTURES,
+    Capabilities,
+    EraseSupport,
+    IdempotencySupport,
+    Shape,
+    WebhookSupport,
+)
 from providers.errors import (
     AuthFailed,
     BadResult,
@@ -38,7 +47,7 @@ from providers.models import Model
 from providers.network import NetworkProvider, picture, prompt_of
 from providers.problems import Problem
 from providers.transport import SUBMIT, Call
-from providers.wishes import number, numbers, shape, short, texts
+from providers.wishes import number, numbers, report_to, shape, short, texts
 
 _UPLOAD: Final = replace(SUBMIT, paid=False)
 _LONGEST_PROMPT: Final = 2500
@@ -60,6 +69,8 @@ class HedraProvider(NetworkProvider):
         "r2.cloudflarestorage.com",
     )
     option_names: ClassVar[frozenset[str]] = frozenset({"aspect_ratio", "resolution", "duration_ms", "seed"})
+    check_path: ClassVar[str | None] = "/balance"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=PICTURES | FILMS,
         shape=Shape.TASK,
@@ -69,6 +80,7 @@ class HedraProvider(NetworkProvider):
         max_image_bytes=10_400_000,
         erase=EraseSupport.NONE,
         idempotency=IdempotencySupport.KEY,
+        webhook=WebhookSupport.HEDRA,
         min_poll=timedelta(seconds=3),
     )
 
@@ -125,7 +137,7 @@ def build(request: Request, model: Model, uploaded: str) -> Call:
         source = {"source": "url", "url": uploaded}
         given[model.image_field] = [source] if model.image_field == "images" else source
     headers = {"idempotency-key": request.idempotency_key}
-    return Call("POST", f"/models/{model.id}", SUBMIT, headers, json={"input": given})
+    return Call("POST", f"/models/{model.id}", SUBMIT, headers, json={"input": given} | report_to(request, "webhook"))
 
 
 def outputs(problem: Problem) -> list[Any]:

@@ -1,12 +1,13 @@
 """
 HeyGen, v3: films in which a picture or an avatar speaks the words of the prompt.
 
-Written from the vendor's pages "Quick start", "Create Video" and "Error Codes" and from other people's calls. The
-prompt is the script; the option ``voice_id`` says who speaks it, ``avatar_id`` who is seen where no picture is given.
-Not verified: that the picture is taken inline here as it is elsewhere in the API (base64), the codes for refused
-content, what is kept of a picture, how long an address lives (seven days in older versions), whether the idempotency
-key that is sent is heeded: it is not counted on. Versions 1 and 2 of the API ended on 2026-10-31. Callbacks are signed,
-in a way that was not found.
+Written from the vendor's pages "Quick start" (which has the call that shows whose a key is), "Create Video" and "Error
+Codes" and from other people's calls. The prompt is the script; the option ``voice_id`` says who speaks it,
+``avatar_id`` who is seen where no picture is given. Not verified: that the picture is taken inline here as it is
+elsewhere in the API (base64), the codes for refused content, what is kept of a picture, how long an address lives
+(seven days in older versions), whether the idempotency key that is sent is heeded: it is not counted on. Versions 1 and
+2 of the API ended on 2026-10-31. The vendor signs what it sends to an endpoint that was registered, with that
+endpoint's secret; how it would sign for the address in a call is not said, so such a report counts as unsigned.
 """
 
 from __future__ import annotations
@@ -16,14 +17,21 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import FILMS, Capabilities, EraseSupport, IdempotencySupport, Shape
+from providers.capabilities import (
+    FILMS,
+    Capabilities,
+    EraseSupport,
+    IdempotencySupport,
+    Shape,
+    WebhookSupport,
+)
 from providers.errors import BadResult, InvalidRequest, ProviderError, Stage
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.models import Model
 from providers.network import NetworkProvider, picture
 from providers.problems import Problem
 from providers.transport import SUBMIT, Call
-from providers.wishes import texts
+from providers.wishes import report_to, texts
 
 _REFUSED: Final = re.compile(r"moderat|blocked_words|nsfw|content_policy|policy_violation", re.IGNORECASE)
 _COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
@@ -37,6 +45,8 @@ class HeyGenProvider(NetworkProvider):
     credential_hosts: ClassVar[tuple[str, ...]] = ("api.heygen.com",)
     result_hosts: ClassVar[tuple[str, ...]] = ("heygen.ai", "heygen.com")
     option_names: ClassVar[frozenset[str]] = frozenset({"voice_id", "avatar_id", "aspect_ratio", "resolution"})
+    check_path: ClassVar[str | None] = "/users/me"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=FILMS,
         shape=Shape.TASK,
@@ -47,6 +57,7 @@ class HeyGenProvider(NetworkProvider):
         max_image_bytes=24_000_000,
         erase=EraseSupport.TASK,
         idempotency=IdempotencySupport.NONE,
+        webhook=WebhookSupport.UNSIGNED,
         min_poll=timedelta(seconds=10),
     )
 
@@ -91,6 +102,7 @@ def build(request: Request, model: Model) -> Call:
             raise InvalidRequest(f"The provider 'heygen' needs the option {name!r} for this operation.", field=name)
     body: dict[str, Any] = {"script": request.prompt, "engine": {"type": model.id}}
     body |= texts(request, "voice_id", "aspect_ratio", "resolution")
+    body |= report_to(request, "callback_url")
     if request.input is not None:
         data = base64.b64encode(picture(request)).decode()
         body |= {"type": "image", "image": {"type": "base64", "media_type": request.input.media_type, "data": data}}

@@ -11,6 +11,7 @@ account, whether the router still knows the header against its cache, which is s
 from __future__ import annotations
 
 from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
 from providers.errors import ProviderError
@@ -20,8 +21,9 @@ from providers.models import Model
 from providers.network import NetworkProvider, encoded, number, prompt_of
 from providers.problems import Problem
 from providers.replies import seal
-from providers.transport import WORK, Call
+from providers.transport import ASK, WORK, Call
 
+_HUB: Final = "https://huggingface.co"
 _HEADERS: Final = {"accept": "image/png", "x-use-cache": "false"}
 """Equal requests are otherwise answered from a cache of results."""
 
@@ -32,9 +34,11 @@ class HuggingFaceProvider(NetworkProvider):
     name: ClassVar[str] = "hugging-face"
     default_url: ClassVar[str] = "https://router.huggingface.co/hf-inference/models"
     credential_hosts: ClassVar[tuple[str, ...]] = ("router.huggingface.co", "endpoints.huggingface.cloud")
+    check_hosts: ClassVar[tuple[str, ...]] = ("huggingface.co",)
     option_names: ClassVar[frozenset[str]] = frozenset(
         {"negative_prompt", "num_inference_steps", "guidance_scale", "width", "height", "seed"}
     )
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.EDIT_IMAGE, Operation.GENERATE_IMAGE, Operation.REPLACE_BACKGROUND}),
         shape=Shape.SYNC,
@@ -50,9 +54,19 @@ class HuggingFaceProvider(NetworkProvider):
     def _headers(self, key: str) -> dict[str, str]:
         return {"authorization": f"Bearer {key}"}
 
+    def _check_call(self) -> Call:
+        # The token is the Hub's, whichever endpoint of one's own it opens; only what stands in for the router has both.
+        base = self.account.base_url or ""
+        hub = "{0.scheme}://{0.netloc}".format(urlsplit(base)) if self._routed(base) else _HUB
+        return Call("GET", f"{hub}/api/whoami-v2", ASK)
+
+    @staticmethod
+    def _routed(url: str) -> bool:
+        return url.rstrip("/").endswith("/models")
+
     def _submit(self, request: Request) -> Done | Pending:
         model = self._model(request)
-        path = f"/{model.id}" if self.base_url.endswith("/models") else ""
+        path = f"/{model.id}" if self._routed(self.base_url) else ""
         with self._reply(build(request, model, path)) as reply:
             ref, media_type = seal(reply.stream(), self.sink, media="image/")
             return Done((SealedResult(ref, media_type),))

@@ -14,14 +14,14 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
-from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
+from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape, WebhookSupport
 from providers.errors import BadResult, Charged, ProviderError, Stage
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.models import Model
 from providers.network import NetworkProvider, prompt_of
 from providers.problems import Problem
 from providers.transport import SUBMIT, Call
-from providers.wishes import texts
+from providers.wishes import report_to, texts
 
 _REFUSED: Final = re.compile(r"moderat|content policy|nsfw|blacklisted", re.IGNORECASE)
 
@@ -34,6 +34,8 @@ class LumaProvider(NetworkProvider):
     credential_hosts: ClassVar[tuple[str, ...]] = ("api.lumalabs.ai",)
     result_hosts: ClassVar[tuple[str, ...]] = ("cdn-luma.com",)
     option_names: ClassVar[frozenset[str]] = frozenset({"aspect_ratio", "duration", "resolution"})
+    check_path: ClassVar[str | None] = "/credits"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.GENERATE_IMAGE, Operation.TEXT_TO_VIDEO}),
         shape=Shape.TASK,
@@ -42,6 +44,7 @@ class LumaProvider(NetworkProvider):
         retention_note="A generation is kept until it is deleted, which is asked for after collecting.",
         erase=EraseSupport.TASK,
         idempotency=IdempotencySupport.NONE,
+        webhook=WebhookSupport.UNSIGNED,
         min_poll=timedelta(seconds=3),
     )
 
@@ -79,7 +82,7 @@ class LumaProvider(NetworkProvider):
 def build(request: Request, model: Model) -> Call:
     """Build the call that starts a task."""
     body: dict[str, Any] = {"model": model.id, "prompt": prompt_of(request, "luma")}
-    body |= texts(request, "aspect_ratio")
+    body |= texts(request, "aspect_ratio") | report_to(request, "callback_url")
     if request.operation is Operation.GENERATE_IMAGE:
         return Call("POST", "/generations/image", SUBMIT, json=body | {"format": "png"})
     return Call("POST", "/generations/video", SUBMIT, json=body | texts(request, "duration", "resolution"))

@@ -51,7 +51,9 @@ class NetworkProvider(Provider):
         result_hosts: Where its results lie, fetched without the credential.
         option_names: What a request may carry besides prompt, background and ``model``.
         errors_are_free: Whether the provider promises that an error is never charged.
-        check_path: Where to show the credential without being charged (GET); whoever has one sets `check_note` to None.
+        check_hosts: Hosts that may see the credential in a check and in no other call; no picture goes there.
+        check_path: Where to show the credential without being charged (GET), for an answer that holds nothing of a
+            user; whoever has one, or a `_check_call`, sets `check_note` to None.
     """
 
     default_url: ClassVar[str]
@@ -59,13 +61,14 @@ class NetworkProvider(Provider):
     result_hosts: ClassVar[tuple[str, ...]] = ()
     option_names: ClassVar[frozenset[str]] = frozenset()
     errors_are_free: ClassVar[bool] = False
+    check_hosts: ClassVar[tuple[str, ...]] = ()
     check_path: ClassVar[str | None] = None
     check_note: ClassVar[str | None] = "no call is documented that shows the credential and costs nothing."
 
     def __init__(self, tools: ProviderTools) -> None:
         super().__init__(tools)
         account = tools.accounts.get(self.name)
-        self._operators = () if account is None or account.base_url is None else (account.base_url,)
+        self._operators: tuple[str, ...] = () if account is None or account.base_url is None else (account.base_url,)
 
     @abstractmethod
     def _headers(self, key: str) -> dict[str, str]:
@@ -142,12 +145,14 @@ class NetworkProvider(Provider):
         base_url: str | None = None,
         task: bool = False,
         failure: Callable[[Problem], ProviderError] | None = None,
+        also: tuple[str, ...] = (),
     ) -> Iterator[Reply]:
         """
         Send *call*, whose address may be relative to the base, with the credential; give a reply of status 200 to 299.
 
         Args:
             failure: What any other status means for this call, where that is not what `_failure` says.
+            also: Hosts that may see the credential in this call.
 
         Raises:
             ProviderError: The provider answered otherwise, or not at all.
@@ -157,7 +162,7 @@ class NetworkProvider(Provider):
         account = self.account
         url = call.url if "://" in call.url else (base_url or self.base_url).rstrip("/") + call.url
         headers = {**self._shown(replace(call, url=url), account.key.get_secret_value()), **call.headers}
-        hosts = AllowedHosts(self.credential_hosts, self._operators)
+        hosts = AllowedHosts((*self.credential_hosts, *also), self._operators)
         with self.transport.call(replace(call, url=url, headers=headers), hosts) as reply:
             if not 200 <= reply.status < 300:
                 document = reply.document()
@@ -177,11 +182,18 @@ class NetworkProvider(Provider):
             pass
 
     def _ping(self) -> None:
-        if self.check_path is None:
+        if self.check_note is not None:
             super()._ping()
             return
-        with self._reply(Call("GET", self.check_path, ASK)) as reply:
-            reply.document()
+        with self._reply(self._check_call(), also=self.check_hosts) as reply:
+            if not isinstance(reply.document().at(), dict | list):
+                # A page of a proxy or of the house's own network is no sign that the provider took the credential.
+                raise BadResult(f"What answers for {self.name!r} does not answer as the provider does.")
+
+    def _check_call(self) -> Call:
+        """Return the call of a check; overridden where its address depends on the account or the time."""
+        assert self.check_path is not None, "whoever has no note has a path"
+        return Call("GET", self.check_path, ASK)
 
     def _model(self, request: Request) -> Model:
         assert request.operation is not None

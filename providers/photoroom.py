@@ -1,8 +1,9 @@
 """
 Photoroom: cuts the foreground out, or sets it before another background, at once.
 
-Written from the vendor's API reference. Not verified: some fields of the route ``segment``, how long pictures are kept.
-Only POST is used; with GET, addresses and prompts would stand in logs.
+Written from the vendor's API reference. Its OpenAPI document (a copy) has the account by which the credential is
+checked. Not verified: some fields of the route ``segment``, how long pictures are kept. Only POST is used; with GET,
+addresses and prompts would stand in logs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from providers.exchange import Done, Pending, Request, SealedResult
 from providers.network import NetworkProvider, picture, prompt_of
 from providers.problems import Problem
 from providers.replies import seal
-from providers.transport import WORK, Call
+from providers.transport import ASK, WORK, Call
 
 _COLOUR: Final = re.compile(r"#([0-9a-fA-F]{6})")
 _EDIT_HOST: Final = "https://image-api.photoroom.com"
@@ -31,6 +32,7 @@ class PhotoroomProvider(NetworkProvider):
     default_url: ClassVar[str] = "https://sdk.photoroom.com"
     credential_hosts: ClassVar[tuple[str, ...]] = ("sdk.photoroom.com", "image-api.photoroom.com")
     option_names: ClassVar[frozenset[str]] = frozenset({"padding", "outputSize", "shadow.mode", "lighting.mode"})
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset({Operation.REMOVE_BACKGROUND, Operation.REPLACE_BACKGROUND}),
         shape=Shape.SYNC,
@@ -48,6 +50,9 @@ class PhotoroomProvider(NetworkProvider):
 
     def _headers(self, key: str) -> dict[str, str]:
         return {"x-api-key": key}
+
+    def _check_call(self) -> Call:
+        return Call("GET", f"{'' if self.account.base_url else _EDIT_HOST}/v2/account", ASK)
 
     def _submit(self, request: Request) -> Done | Pending:
         with self._reply(build(request, self.account)) as reply:

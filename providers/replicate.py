@@ -2,10 +2,10 @@
 Replicate: tasks of many makers' models, results at addresses that die after an hour.
 
 Written from the vendor's SDK 1.0.7 and 2.0.0b4 and its page "Rate limits". Not verified: how a refusal of content is
-worded (only the words tell it from a fault), the text of a 402. A task cannot be deleted; the vendor removes input,
-output and logs of every call after one hour. A lost call is not looked for in the vendor's list of calls: that shows
-inputs, other people's words among them, but neither the address for reports nor anything else that we could mark, and
-two jobs may have the same input.
+worded (only the words tell it from a fault), the text of a 402, that a task which the limit of time has cancelled ends
+after its `deadline`. A task cannot be deleted; the vendor removes input, output and logs of every call after one hour.
+A lost call is not looked for in the vendor's list of calls: that shows inputs, other people's words among them, but
+neither the address for reports nor anything else that we could mark, and two jobs may have the same input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from providers.capabilities import (
     Shape,
     WebhookSupport,
 )
-from providers.errors import BadResult, Cancelled, ProviderError, ResultExpired, Stage
+from providers.errors import BadResult, Cancelled, Phase, ProviderError, ResultExpired, Stage, Timeout
 from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, Task
 from providers.hints import bounded
 from providers.media import Blob, Document
@@ -82,6 +82,8 @@ class ReplicateProvider(NetworkProvider):
                 return self._fetched(outputs(document), show_credential=True)
             case "failed":
                 raise failed(problem)
+            case "canceled" if overdue(document):
+                raise Timeout("The task was not finished at 'replicate' in time.", phase=Phase.POLL)
             case "canceled":
                 raise Cancelled("The task was cancelled at 'replicate'.")
         raise BadResult("The provider 'replicate' reports a state that is not known.")
@@ -111,6 +113,15 @@ def build(request: Request, model: Model) -> Call:
     if request.webhook is not None:
         body |= {"webhook": request.webhook, "webhook_events_filter": ["completed"]}
     return Call("POST", "/predictions", SUBMIT, headers, json=body)
+
+
+def overdue(document: Document) -> bool:
+    """Say whether a cancelled task was cancelled by the vendor, because of the limit of time that it was given."""
+    try:
+        ended, latest = (datetime.fromisoformat(document.text(name)) for name in ("completed_at", "deadline"))
+        return ended >= latest
+    except (ValueError, TypeError):
+        return False
 
 
 def outputs(document: Document) -> list[Any]:

@@ -47,6 +47,8 @@ class RunwayProvider(NetworkProvider):
     credential_hosts: ClassVar[tuple[str, ...]] = ("api.dev.runwayml.com",)
     result_hosts: ClassVar[tuple[str, ...]] = ("cloudfront.net", "runwayml.com")
     option_names: ClassVar[frozenset[str]] = frozenset({"ratio", "duration", "seed"})
+    check_path: ClassVar[str | None] = "/v1/organization"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=PICTURES | FILMS,
         shape=Shape.TASK,

@@ -2,7 +2,8 @@
 Stability AI, v2beta: bytes at once, and one operation with a task whose result the same API gives.
 
 Written from the vendor's OpenAPI document (v2beta). Not verified: the name of the error for an empty account, what is
-kept of inputs and outputs, a host in Europe.
+kept of inputs and outputs, a host in Europe; the balance by which the credential is checked is of the API's version 1,
+and known from other people's calls.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class StabilityProvider(NetworkProvider):
     option_names: ClassVar[frozenset[str]] = frozenset(
         {"negative_prompt", "seed", "aspect_ratio", "style_preset", "search_prompt"}
     )
+    check_path: ClassVar[str | None] = "/v1/user/balance"
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=frozenset(
             {

@@ -23,15 +23,15 @@ from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from providers import google
-from providers.capabilities import FILMS, PICTURES, Capabilities, EraseSupport, IdempotencySupport, Shape
+from providers.capabilities import FILMS, PICTURES, Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
 from providers.errors import AuthFailed, BadResult, BrokenProviderError, ProviderError, Stage
 from providers.exchange import Done, Pending, Request, Task
 from providers.media import Document
-from providers.models import Model
+from providers.models import Model, choose
 from providers.network import NetworkProvider, encoded, number, prompt_of
 from providers.problems import Problem
 from providers.protocol import ProviderTools
-from providers.transport import FETCH, SUBMIT, Call
+from providers.transport import ASK, FETCH, SUBMIT, Call
 
 _FILM_OPTIONS: Final = {
     "aspect_ratio": "aspectRatio",
@@ -59,6 +59,7 @@ class VertexProvider(NetworkProvider):
         "aiplatform.us.rep.googleapis.com",
     )
     option_names: ClassVar[frozenset[str]] = frozenset({*google.IMAGE_OPTIONS, *_FILM_OPTIONS})
+    check_note: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         operations=PICTURES | FILMS,
         shape=Shape.TASK,
@@ -91,6 +92,11 @@ class VertexProvider(NetworkProvider):
                 self._signer.refresh(None)
             token = self._signer.token
         return token.decode() if isinstance(token, bytes) else str(token)
+
+    def _check_call(self) -> Call:
+        # A publisher's model is described outside of any project.
+        root = self.base_url.partition("/projects/")[0]
+        return Call("GET", root + _path(choose(self.name, Operation.GENERATE_IMAGE, self.account.model).id), ASK)
 
     def _submit(self, request: Request) -> Done | Pending:
         model = self._model(request)

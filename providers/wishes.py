@@ -67,3 +67,8 @@ def short(words: str, most: int, provider: str) -> str:
     if len(words.encode("utf-16-le")) // 2 > most:
         raise InvalidRequest(f"The provider {provider!r} takes prompts up to {most} characters.", field="prompt")
     return words
+
+
+def report_to(request: Request, field: str) -> dict[str, str]:
+    """Return, as *field*, the address at which the end of the task is to be reported, or nothing."""
+    return {} if request.webhook is None else {field: request.webhook}

@@ -93,6 +93,14 @@ class TlsProxy:
         _pass_on(secured, behind)
 
 
+def server_context(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Make what a server on loopback shows, and the file of the authority by which it is believed."""
+    authority, signer = _authority()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*_certificate(folder, "server", authority, signer))
+    return context, _written(folder / "ca.pem", authority.public_bytes(serialization.Encoding.PEM))
+
+
 def _pass_on(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
         while content := source.recv(65_536):

@@ -83,16 +83,22 @@ def read_accounts(names: Iterable[str], environ: Mapping[str, str]) -> dict[str,
     }
 
 
+def webhook_setting(name: str) -> str:
+    """Name the setting of the secret by which a provider signs."""
+    return f"{PREFIX}{name.upper().replace('-', '_')}_{SECRET}"
+
+
 def read_webhook_secrets(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
     """
-    Return the secret by which each provider that has one signs its webhooks (`DAYFLY_PROVIDER_<NAME>_WEBHOOK_SECRET`).
+    Return the secret by which each provider that has one signs its webhooks (`DAYFLY_PROVIDER_<NAME>_WEBHOOK_SECRET`),
+    or the public key, where it signs with the other half of one.
 
     Raises:
         SettingsError: One is not of the form that providers give out.
     """
     found, problems = {}, []
     for name in names:
-        setting = f"{PREFIX}{name.upper().replace('-', '_')}_{SECRET}"
+        setting = webhook_setting(name)
         value = environ.get(setting)
         if not value:
             continue
@@ -100,7 +106,9 @@ def read_webhook_secrets(names: Iterable[str], environ: Mapping[str, str]) -> di
             base64.b64decode(value.removeprefix("whsec_"), validate=True)
         except ValueError:
             problems.append(
-                SettingProblem(setting, "is not a webhook secret", "whsec_ and base64, as the provider shows it")
+                SettingProblem(
+                    setting, "is not a webhook secret", "base64, with or without whsec_, as the provider shows it"
+                )
             )
             continue
         found[name] = value

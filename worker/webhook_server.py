@@ -18,8 +18,8 @@ from providers import ProviderRegistry, Transport, WebhookSupport
 from providers.accounts import AllowedHosts
 from providers.errors import BrokenProviderError, Transient
 from providers.transport import ASK, Call
-from providers.webhooks import fal_keys
-from worker.accounts import read_webhook_secrets
+from providers.webhooks import fal_keys, hedra_key
+from worker.accounts import read_webhook_secrets, webhook_setting
 from worker.broker import NudgeBroker
 from worker.errors import SettingProblem, SettingsError
 from worker.jobs import JobStore
@@ -101,8 +101,11 @@ def run_webhooks(settings: Settings, host: str, port: int, environ: Mapping[str,
     registry = ProviderRegistry.from_entry_points()
     secrets = read_webhook_secrets(registry.names(), environ)
     for name in registry.names():
-        if name not in secrets and _signs_with_a_secret(registry, name):
+        how = _signs(registry, name)
+        if name not in secrets and how in (WebhookSupport.STANDARD, WebhookSupport.HEDRA):
             log.warning("webhooks of a provider without a secret are refused", provider=name)
+        if name in secrets and how is WebhookSupport.HEDRA:
+            _check_key(name, secrets[name])
     with connected(settings) as clients, Transport() as transport:
 
         def fetch() -> Any:
@@ -152,8 +155,17 @@ def _stop(server: uvicorn.Server, stop: Stop) -> None:
     server.force_exit = True
 
 
-def _signs_with_a_secret(registry: ProviderRegistry, name: str) -> bool:
+def _signs(registry: ProviderRegistry, name: str) -> WebhookSupport:
     try:
-        return registry.get(name).capabilities.webhook is WebhookSupport.STANDARD
+        return registry.get(name).capabilities.webhook
     except BrokenProviderError:
-        return False
+        return WebhookSupport.NONE
+
+
+def _check_key(name: str, text: str) -> None:
+    try:
+        hedra_key(text)
+    except ValueError:
+        setting = webhook_setting(name)
+        problem = SettingProblem(setting, "is not a public key", "what GET /v3/webhooks/public-key shows: base64")
+        raise SettingsError([problem]) from None

@@ -26,7 +26,13 @@ import structlog
 from metrics.instruments import WEBHOOKS, WebhookOutcome
 from providers import ProviderRegistry, WebhookSupport
 from providers.errors import ProviderError
-from providers.webhooks import ForgedWebhookError, verify_fal, verify_standard
+from providers.webhooks import (
+    ForgedWebhookError,
+    hedra_key,
+    verify_fal,
+    verify_hedra,
+    verify_standard,
+)
 from worker.errors import ServerUnavailableError
 from worker.records import JobId
 
@@ -60,7 +66,7 @@ class Webhooks:
         key: The secret of the addresses, the same as that of the workers.
         wake: Ends the pause of a job; says whether there was one. Called from other threads.
         registry: The installed providers, which say how they sign.
-        secrets: The secret of each provider that signs with one.
+        secrets: The secret of each provider that signs with one, or its public key.
         keys: Gives fal's published keys. Called from other threads.
     """
 
@@ -122,16 +128,21 @@ class Webhooks:
         now = datetime.now(UTC)
         match self._registry.get(provider).capabilities.webhook:
             case WebhookSupport.STANDARD:
-                secret = self._secrets.get(provider)
-                if secret is None:
-                    raise ForgedWebhookError("No secret is set by which it could be verified.")
-                verify_standard(headers, body, secret, now=now)
+                verify_standard(headers, body, self._secret(provider), now=now)
+            case WebhookSupport.HEDRA:
+                verify_hedra(headers, body, hedra_key(self._secret(provider)), now=now)
             case WebhookSupport.FAL:
                 verify_fal(headers, body, self._keys(), now=now)
             case WebhookSupport.NONE:
                 raise ForgedWebhookError("The provider sends none.")
             case WebhookSupport.UNSIGNED:
                 return
+
+    def _secret(self, provider: str) -> str:
+        secret = self._secrets.get(provider)
+        if secret is None:
+            raise ForgedWebhookError("No secret is set by which it could be verified.")
+        return secret
 
 
 async def _body(receive: Receive) -> bytes | None:

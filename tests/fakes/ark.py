@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 from tests.fakes.films import FakeFilms
 from tests.fakes.server import B64, LIMITED, Answer, Seen
@@ -28,6 +29,7 @@ class FakeArk(FakeFilms):
         "400 InputImageRiskDetection": _coded(400, "InputImageRiskDetection"),
         "400 InputTextSensitiveContentDetected": _coded(400, "InputTextSensitiveContentDetected"),
         "400 InputImageSensitiveContentDetected": _coded(400, "InputImageSensitiveContentDetected.PolicyViolation"),
+        "400 InputVideoSensitiveContentDetected": _coded(400, "InputVideoSensitiveContentDetected"),
         "400 OutputImageSensitiveContentDetected": _coded(400, "OutputImageSensitiveContentDetected"),
         "401": _coded(401, "AuthenticationError"),
         "403 AccountOverdueError": _coded(403, "AccountOverdueError"),
@@ -67,6 +69,12 @@ class FakeArk(FakeFilms):
         path = seen.path.removeprefix("/api/v3")
         if seen.method == "POST":
             return self.submitted(seen, path)
+        if (seen.method, path) == ("GET", "/contents/generations/tasks"):
+            asked = parse_qs(seen.query)
+            self.demand(set(asked) <= {"page_num", "page_size", "filter.task_ids"}, "no such filter")
+            wanted = asked.get("filter.task_ids", list(self.tasks))
+            found_tasks = [{"id": task, "status": "succeeded"} for task in self.tasks if task in wanted]
+            return Answer(200, {"items": found_tasks, "total": len(found_tasks)})
         found = re.fullmatch(r"/contents/generations/tasks/([\w-]+)", path)
         self.demand(found, "no such path")
         assert found is not None
@@ -101,7 +109,10 @@ class FakeArk(FakeFilms):
                 "model": body["model"], "created": 1, "data": self.pictures_made, "usage": {"generated_images": 1},
             })  # fmt: skip
         self.demand(path == "/contents/generations/tasks", "no such path")
-        self.demand(set(body) <= {"model", "content", "ratio", "resolution", "duration", "watermark", "seed"}, "fields")
+        self.demand(
+            set(body) <= {"model", "content", "ratio", "resolution", "duration", "watermark", "seed", "callback_url"},
+            "fields",
+        )
         text, *pictures = body["content"]
         self.demand(text["type"] == "text" and text["text"], "text")
         for each in pictures:

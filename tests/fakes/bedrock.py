@@ -73,6 +73,13 @@ class FakeBedrock(FakeServer):
                 return self.ERRORS["signature"]
         elif not self.authorised(seen):
             return self.ERRORS["unknown"]
+        if (seen.method, seen.path) == ("GET", "/foundation-models"):
+            # On a host of its own at the vendor, with the same signature.
+            model = {
+                "modelId": "stability.sd3-5-large-v1:0",
+                "modelArn": "arn:aws:bedrock:us-west-2::foundation-model/x",
+            }
+            return Answer(200, {"modelSummaries": [model]})
         found = re.fullmatch(r"/model/([^/]+)/invoke", seen.path)
         self.demand(seen.method == "POST" and found, "no such path")
         assert found is not None

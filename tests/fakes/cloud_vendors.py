@@ -133,6 +133,10 @@ class FakeAzureOpenAI(FakeServer):
     def route(self, seen: Seen) -> Answer:
         if not self.authorised(seen) and seen.headers.get("authorization") != "Bearer eyJ.token.canary":
             return self.ERRORS["401"]
+        if (seen.method, seen.path) == ("GET", "/openai/models"):
+            self.demand(seen.query == "api-version=2025-04-01-preview", "a version of the API")
+            about = {"id": "gpt-image-1.5", "object": "model", "status": "succeeded", "created_at": 1700000000}
+            return Answer(200, {"object": "list", "data": [about]})
         found = re.fullmatch(r"/openai/deployments/([\w.-]+)/images/(edits|generations)", seen.path)
         self.demand(seen.method == "POST" and found, "no such path")
         assert found is not None
@@ -194,6 +198,9 @@ class FakeHuggingFace(FakeServer):
     def route(self, seen: Seen) -> Answer:
         if not self.authorised(seen):
             return self.ERRORS["401"]
+        if (seen.method, seen.path) == ("GET", "/api/whoami-v2"):
+            token = {"accessToken": {"displayName": "pool", "role": "fineGrained"}}
+            return Answer(200, {"type": "user", "id": "u-1", "name": "pool", "auth": {"type": "access_token"} | token})
         found = re.fullmatch(r"/endpoint|/hf-inference/models/(.+)", seen.path)
         self.demand(seen.method == "POST" and found, "no such path")
         assert found is not None

@@ -45,6 +45,7 @@ ERRORS: dict[str, Answer] = {
     "400 region": error(400, "FAILED_PRECONDITION", message="User location is not supported"),
     "400 rules": error(400, "INVALID_ARGUMENT", message="some words that violate Google's Responsible AI practices"),
     "400 key": error(400, "INVALID_ARGUMENT", reason("API_KEY_INVALID"), message=f"API key not valid: {KEY}"),
+    "403 key": error(403, "PERMISSION_DENIED", reason("API_KEY_INVALID")),
     "401": error(401, "UNAUTHENTICATED"),
     "403": error(403, "PERMISSION_DENIED"),
     "404": error(404, "NOT_FOUND"),
@@ -64,6 +65,9 @@ PICTURE_PART = {"inlineData": {"mimeType": "image/png", "data": B64}}
 CONTENTS: dict[str, Answer] = {
     **ERRORS,
     "prompt SAFETY": Answer(200, {"promptFeedback": {"blockReason": "SAFETY"}}),
+    "prompt BLOCKLIST": Answer(200, {"promptFeedback": {"blockReason": "BLOCKLIST"}}),
+    "prompt PROHIBITED_CONTENT": Answer(200, {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}),
+    "prompt IMAGE_SAFETY": Answer(200, {"promptFeedback": {"blockReason": "IMAGE_SAFETY"}}),
     "prompt OTHER": Answer(200, {"promptFeedback": {"blockReason": "OTHER"}}),
     "prompt new": Answer(200, {"promptFeedback": {"blockReason": "A_REASON_OF_TOMORROW"}}),
     **{
@@ -161,7 +165,9 @@ class FakeGemini(FakeServer):
 
     def _started(self, seen: Seen) -> Answer:
         body = seen.json
-        self.demand(set(body) <= {"model", "input", "response_format", "background", "store"}, "unknown field")
+        self.demand(set(body) <= {"model", "input", "response_format", "background", "store", "webhook_config"},
+                    "unknown field")  # fmt: skip
+        self.demand(set(body.get("webhook_config", {})) <= {"uris", "user_metadata"}, "unknown field")
         self.demand(body["model"].startswith("gemini-omni-"), "a model that makes films")
         self.demand(body["background"] is True and body["store"] is True, "only what is stored can be asked for")
         (turn,) = body["input"]
@@ -234,6 +240,11 @@ class FakeVertex(FakeServer):
     def route(self, seen: Seen) -> Answer:
         if not self._known(seen):
             return ERRORS["401"]
+        described = re.fullmatch(r"/v1beta1/publishers/google/models/([\w.-]+)", seen.path)
+        if seen.method == "GET" and described is not None:
+            if described[1] not in self.MODELS:
+                return ERRORS["404"]
+            return Answer(200, {"name": f"publishers/google/models/{described[1]}", "versionId": "default"})
         found = re.fullmatch(
             rf"{self.PLACE}/publishers/google/models/([\w.-]+):(\w+)", seen.path.replace("4711", "p-1")
         )

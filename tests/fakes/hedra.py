@@ -80,6 +80,8 @@ class FakeHedra(FakeFilms):
             self.uploads.append(f"{self.url}/uploads/{len(self.uploads)}.png?signature=abc")
             about = {"content_type": "image/png", "expires_at": "2026-11-23T01:00:00Z"}
             return Answer(200, about | {"url": self.uploads[-1]})
+        if (seen.method, path) == ("GET", "/balance"):
+            return Answer(200, {"balance": 9.5, "spent": None, "currency": "USD"})
         found = re.fullmatch(r"/(models|jobs)/([\w-]+)", path)
         self.demand(found, "no such path")
         assert found is not None

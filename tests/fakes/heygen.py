@@ -56,6 +56,9 @@ class FakeHeyGen(FakeFilms):
             return self.file()
         if not self.authorised(seen):
             return self.SUBMITS["401"]
+        if (seen.method, seen.path) == ("GET", "/v3/users/me"):
+            wallet = {"currency": "usd", "remaining_balance": 12.5}
+            return Answer(200, {"data": {"billing_type": "wallet", "email": "pool@example.test", "wallet": wallet}})
         if (seen.method, seen.path) == ("POST", "/v3/videos"):
             return self.submitted(seen)
         found = re.fullmatch(r"/v3/videos/([\w-]+)", seen.path)
@@ -76,7 +79,7 @@ class FakeHeyGen(FakeFilms):
 
     def submitted(self, seen: Seen) -> Answer:
         body = seen.json
-        fields = {"type", "script", "voice_id", "aspect_ratio", "resolution", "background", "engine"}
+        fields = {"type", "script", "voice_id", "aspect_ratio", "resolution", "background", "engine", "callback_url"}
         self.demand(body["script"] and body["voice_id"], "a script wants a voice")
         self.demand(body["engine"] in ({"type": "avatar_iv"}, {"type": "avatar_v"}), "engine")
         self.demand(body.get("aspect_ratio", "16:9") in ("16:9", "9:16", "auto"), "aspect_ratio")

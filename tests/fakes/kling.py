@@ -9,6 +9,7 @@ import json
 import re
 import time
 from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 from tests.fakes.films import FakeFilms
 from tests.fakes.server import KEY, LIMITED, Answer, Seen
@@ -75,6 +76,13 @@ class FakeKling(FakeFilms):
             return self.file()
         if not self.authorised(seen):
             return self.SUBMITS["401 1003" if self.skew else "401 1000"]
+        if (seen.method, seen.path) == ("GET", "/account/costs"):
+            span = {name: int(values[0]) for name, values in parse_qs(seen.query).items()}
+            self.demand(set(span) == {"start_time", "end_time"} and span["start_time"] < span["end_time"], "a span")
+            self.demand(abs(span["end_time"] / 1000 - time.time()) < 3600, "milliseconds")
+            return Answer(200, {"code": 0, "message": "SUCCEED", "request_id": "r-1", "data": {
+                "code": 0, "msg": "success", "resource_pack_subscribe_infos": [],
+            }})  # fmt: skip
         found = re.fullmatch(r"/v1/(videos/image2video|videos/text2video|images/generations)(?:/([\w-]+))?", seen.path)
         self.demand(found, "no such path")
         assert found is not None
@@ -97,7 +105,7 @@ class FakeKling(FakeFilms):
     def submitted(self, seen: Seen, path: str) -> Answer:
         body, picture = seen.json, path == "images/generations"
         self.demand(0 < len(body["prompt"]) <= 2500 and body["model_name"].startswith("kling-"), "prompt or model_name")
-        fields = {"model_name", "prompt", "negative_prompt", "external_task_id"}
+        fields = {"model_name", "prompt", "negative_prompt", "external_task_id", "callback_url"}
         if path != "videos/image2video":
             fields |= {"aspect_ratio"}
         if path != "videos/text2video":

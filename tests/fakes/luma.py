@@ -21,6 +21,7 @@ class FakeLuma(FakeFilms):
         "400 credits": Answer(400, {"detail": "Insufficient credits"}),
         "401": Answer(401, {"detail": "Not authenticated"}),
         "402": Answer(402, {"detail": "some words"}),
+        "402 budget_exhausted": Answer(402, {"detail": "some words", "failure_code": "budget_exhausted"}),
         "403": Answer(403, {"detail": "Forbidden"}),
         "413": Answer(413, {"detail": "too large"}),
         "422": Answer(422, {"detail": [{"loc": ["body", "model"], "msg": "wrong", "type": "enum"}]}),
@@ -36,6 +37,8 @@ class FakeLuma(FakeFilms):
         "budget_exhausted": {"state": "failed", "failure_code": "budget_exhausted"},
         "generation_failed": {"state": "failed", "failure_code": "generation_failed"},
         "output_not_found": {"state": "failed", "failure_code": "output_not_found"},
+        "image_too_large": {"state": "failed", "failure_code": "image_too_large"},
+        "unsupported_format": {"state": "failed", "failure_code": "unsupported_format"},
         "corrupt_input": {"state": "failed", "failure_code": "corrupt_input"},
         "invalid_request": {"state": "failed", "failure_code": "invalid_request"},
         "failed": {"state": "failed", "failure_reason": "some words"},
@@ -50,6 +53,8 @@ class FakeLuma(FakeFilms):
             return self.file()
         if not self.authorised(seen):
             return self.SUBMITS["401"]
+        if (seen.method, seen.path) == ("GET", "/credits"):
+            return Answer(200, {"credit_balance": 4200.0})
         if seen.method == "POST":
             return self.submitted(seen)
         found = re.fullmatch(r"/generations/([\w-]+)", seen.path)
@@ -76,7 +81,7 @@ class FakeLuma(FakeFilms):
         body, picture = seen.json, seen.path == "/generations/image"
         self.demand(seen.path in ("/generations/video", "/generations/image"), "no such path")
         self.demand(body["prompt"] and body.get("aspect_ratio", "1:1") in RATIOS, "prompt or aspect_ratio")
-        fields = {"model", "prompt", "aspect_ratio"}
+        fields = {"model", "prompt", "aspect_ratio", "callback_url"}
         if picture:
             self.demand(body["model"] in ("photon-1", "photon-flash-1"), "model")
             self.demand(set(body) <= fields | {"format"} and body.get("format", "jpg") in ("jpg", "png"), "fields")

@@ -57,6 +57,11 @@ class FakeRunway(FakeFilms):
         if not self.authorised(seen):
             return self.SUBMITS["401"]
         self.demand(seen.headers.get("x-runway-version") == "2024-11-06", "the version header is mandatory")
+        if (seen.method, seen.path) == ("GET", "/v1/organization"):
+            limits = {"gen4.5": {"maxConcurrentGenerations": 1, "maxDailyGenerations": 50}}
+            usage = {"gen4.5": {"dailyGenerations": 3}}
+            tier = {"maxMonthlyCreditSpend": 9000, "models": limits}
+            return Answer(200, {"creditBalance": 500, "tier": tier, "usage": {"models": usage}})
         if seen.method == "POST":
             return self.submitted(seen)
         found = re.fullmatch(r"/v1/tasks/([\w-]+)", seen.path)

@@ -123,6 +123,8 @@ class FakeStability(FakeServer):
     def route(self, seen: Seen) -> Answer:
         if not self.authorised(seen):
             return self.ERRORS["unauthorized"]
+        if (seen.method, seen.path) == ("GET", "/v1/user/balance"):
+            return Answer(200, {"credits": 0.6336833})
         if seen.method == "GET":
             return self._result(seen)
         self.demand(seen.headers["content-type"].startswith("multipart/form-data"), "multipart only")
@@ -231,6 +233,8 @@ class FakePhotoroom(FakeServer):
     def route(self, seen: Seen) -> Answer:
         if not self.authorised(seen):
             return self.ERRORS["403"]
+        if (seen.method, seen.path) == ("GET", "/v2/account"):
+            return Answer(200, {"images": {"available": 100, "subscription": 100}, "plan": "basic"})
         self.demand(seen.method == "POST", "GET would put addresses into logs")
         if seen.path == "/v1/segment":
             self.demand(seen.parts["image_file"].content, "an image")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 from tests.fakes.server import HANG, HTML, KEY, LIMITED, PICTURE, Answer, FakeServer, Seen
 
@@ -18,7 +19,8 @@ class FakeTasks(FakeServer):
     SUBMITS: ClassVar[dict[str, Answer]] = {}
     POLLS: ClassVar[dict[str, Any]] = {}
     FILES: ClassVar[dict[str, Answer]] = {
-        "expired": Answer(403, b""), "gone": Answer(404, b""), "html": HTML, "cut": Answer(200, PICTURE, cut=40),
+        "expired": Answer(403, b""), "gone": Answer(404, b""), "gone for good": Answer(410, b""),
+        "html": HTML, "cut": Answer(200, PICTURE, cut=40),
     }  # fmt: skip
 
     def __init__(self) -> None:
@@ -74,6 +76,16 @@ class FakeReplicate(FakeTasks):
         "nsfw": {"status": "failed", "error": "NSFW content detected. Try running it again"},
         "sensitive": {"status": "failed", "error": "The input or output was flagged as sensitive (E005)"},
         "canceled": {"status": "canceled"},
+        "canceled in time": {
+            "status": "canceled",
+            "deadline": "2026-11-23T00:15:00Z",
+            "completed_at": "2026-11-23T00:03:00.5Z",
+        },
+        "canceled by deadline": {
+            "status": "canceled",
+            "deadline": "2026-11-23T00:15:00Z",
+            "completed_at": "2026-11-23T00:15:01.123456Z",
+        },
         "removed": {"status": "succeeded", "output": None, "data_removed": True},
         "empty": {"status": "succeeded", "output": None},
         "aborted": {"status": "aborted"},
@@ -127,6 +139,7 @@ class FakeBfl(FakeTasks):
     SUBMITS: ClassVar[dict[str, Answer]] = {
         **LIMITED,
         "400": Answer(400, {"detail": "bad"}),
+        "401": Answer(401, {"detail": "Unauthorized"}),
         "402": Answer(402, {"detail": "Insufficient credits"}),
         "403": Answer(403, {"detail": "Not authenticated"}),
         "404": Answer(404, {"detail": "Not Found"}),
@@ -151,6 +164,8 @@ class FakeBfl(FakeTasks):
             return self.file()
         if not self.authorised(seen):
             return self.SUBMITS["403"]
+        if (seen.method, seen.path) == ("GET", "/v1/credits"):
+            return Answer(200, {"credits": 42.5})
         if seen.method == "POST":
             self.demand(seen.path in ("/v1/flux-kontext-pro", "/v1/flux-pro-1.1"), "no such model")
             self.demand(seen.json["prompt"], "prompt")
@@ -181,6 +196,7 @@ class FakeFal(FakeTasks):
     SUBMITS: ClassVar[dict[str, Answer]] = {
         **LIMITED,
         "401": Answer(401, {"detail": "Cannot access application"}),
+        "403": Answer(403, {"detail": "Forbidden"}),
         "403 balance": Answer(403, {"detail": "User is locked. Reason: Exhausted balance."}),
         "404": Answer(404, {"detail": "Application not found"}),
         "422": _fal(422, "value_error"),
@@ -193,6 +209,10 @@ class FakeFal(FakeTasks):
     POLLS: ClassVar[dict[str, Any]] = {
         "content_policy_violation": _fal(422, "content_policy_violation"),
         "image_too_small": _fal(422, "image_too_small"),
+        **{
+            kind: _fal(422, kind)
+            for kind in ("image_too_large", "file_too_large", "unsupported_image_format", "face_detection_error")
+        },
         "file_download_error": _fal(422, "file_download_error"),
         "no_media_generated": _fal(422, "no_media_generated"),
         "generation_timeout": _fal(504, "generation_timeout"),
@@ -214,6 +234,10 @@ class FakeFal(FakeTasks):
             return self.file()
         if not self.authorised(seen):
             return self.SUBMITS["401"]
+        if (seen.method, seen.path) == ("GET", "/v1/models/pricing"):
+            named = parse_qs(seen.query)["endpoint_id"]
+            prices = [{"endpoint_id": each, "unit_price": 0.04, "unit": "image", "currency": "USD"} for each in named]
+            return Answer(200, {"prices": prices, "next_cursor": None, "has_more": False})
         found = re.fullmatch(r"/([\w-]+/[\w.-]+)/requests/([\w-]+)(/status|/cancel)?", seen.path)
         if found is None:
             self.demand(seen.method == "POST" and seen.path.startswith("/fal-ai/"), "no such path")

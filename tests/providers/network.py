@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import pytest
 from pydantic import SecretStr
@@ -12,20 +13,25 @@ from pydantic import SecretStr
 from providers import (
     Account,
     AuthFailed,
+    BadResult,
     Done,
     InvalidRequest,
     Operation,
     OutcomeUnknown,
+    Pending,
     PreparedImage,
     Provider,
+    ProviderError,
     ProviderTools,
     Request,
     Transient,
     Transport,
+    WebhookSupport,
 )
-from tests.fakes.server import PICTURE, FakeServer, png
+from tests.fakes.server import HTML, PICTURE, Answer, FakeServer, png
 from tests.providers.provider_contract import ProviderContract, memfd
 
+HOOK = "https://hooks.example/in/canary-5b"
 PROMPT = "prompt-canary-91c2 on oak"
 UPLOAD = png(16, 16, text="upload-canary-77aa")
 
@@ -69,6 +75,7 @@ class NetworkContract(ProviderContract):
     operation: Operation
     background: str | None = None
     options: ClassVar[dict[str, str]] = {}
+    wrong_key = "wrong-canary"
 
     @pytest.fixture
     def fake(self) -> Iterator[FakeServer]:
@@ -132,13 +139,38 @@ class NetworkContract(ProviderContract):
             return
         provider.check()
         with (
-            tools_for(fake, self.adapter.name, self.path, key="wrong-canary", pace=1) as (tools, _),
-            pytest.raises(AuthFailed),
+            tools_for(fake, self.adapter.name, self.path, key=self.wrong_key, pace=1) as (tools, _),
+            pytest.raises(AuthFailed) as caught,
         ):
             self.adapter(tools).check()
+        assert "canary" not in str(caught.value)
 
         assert [(seen.method, seen.body) for seen in fake.seen] == [("GET", b"")] * 2
         assert (fake.charges, fake.wrong) == (0, [])
+
+    @pytest.mark.parametrize(
+        ("answer", "kind"), [(HTML, BadResult), (Answer(503, {}), Transient)], ids=["a page", "a fault"]
+    )
+    def test_a_check_that_nobody_answered_says_nothing_about_the_credential(
+        self, fake: FakeServer, provider: Provider, answer: Answer, kind: type[ProviderError]
+    ) -> None:
+        fake.route = lambda seen: answer  # type: ignore[method-assign]
+
+        with pytest.raises(kind if provider.check_note is None else InvalidRequest):
+            provider.check()
+
+    def test_the_end_of_a_task_is_reported_to_the_address_that_was_given_or_to_none(
+        self, fake: FakeServer, provider: Provider
+    ) -> None:
+        way = provider.capabilities.webhook
+        for operation in sorted(provider.capabilities.operations):
+            before = len(fake.seen)
+
+            answer = provider.submit(wish(operation, background=self.background, options=self.options, webhook=HOOK))
+
+            sent = "".join(unquote(seen.query) + seen.body.decode("latin-1") for seen in fake.seen[before:])
+            told = isinstance(answer, Pending) and way is not WebhookSupport.NONE
+            assert sent.count(HOOK) == (1 if told else 0), operation
 
     def test_without_a_credential_nothing_is_sent(self, fake: FakeServer, wish: Request) -> None:
         with pytest.raises(AuthFailed, match=r"set DAYFLY_PROVIDER_[A-Z_]+_KEY"):

@@ -32,7 +32,7 @@ from providers.network import data_uri
 from tests.fakes.ark import FakeArk
 from tests.fakes.server import B64, KEY, PICTURE, Answer
 from tests.providers.film_contract import FilmContract
-from tests.providers.network import PROMPT, Shelf, tools_for, wish
+from tests.providers.network import HOOK, PROMPT, Shelf, tools_for, wish
 from tests.providers.test_task_adapters import HINTS, Row
 
 
@@ -47,6 +47,7 @@ class TestArk(FilmContract):
         ("400 InputImageRiskDetection", ContentRefused, {"stage": "input"}),
         ("400 InputTextSensitiveContentDetected", ContentRefused, {"stage": "input"}),
         ("400 InputImageSensitiveContentDetected", ContentRefused, {"stage": "input"}),
+        ("400 InputVideoSensitiveContentDetected", ContentRefused, {"stage": "input"}),
         ("400 OutputImageSensitiveContentDetected", ContentRefused, {"stage": "output", "charged": "maybe"}),
         ("401", AuthFailed, {}),
         ("403 AccountOverdueError", OutOfCredit, {}),
@@ -125,7 +126,7 @@ class TestArk(FilmContract):
 
 
 def test_the_sdk_sends_what_we_send_and_understands_the_fake() -> None:
-    film, edit = wish(Operation.IMAGE_TO_VIDEO, options={"duration": "5"}), wish(Operation.EDIT_IMAGE)
+    film, edit = wish(Operation.IMAGE_TO_VIDEO, options={"duration": "5"}, webhook=HOOK), wish(Operation.EDIT_IMAGE)
     with FakeArk() as fake, tools_for(fake, "ark", "/api/v3", pace=1) as (tools, shelf):
         fake.pending = 0
         with Ark(api_key=KEY, base_url=f"{fake.url}/api/v3", max_retries=0) as sdk:
@@ -137,6 +138,7 @@ def test_the_sdk_sends_what_we_send_and_understands_the_fake() -> None:
                 ],
                 watermark=False,
                 duration=5,
+                callback_url=HOOK,
             )
             theirs = sdk.content_generation.tasks.get(task_id=made.id)
             sdk.content_generation.tasks.delete(task_id=made.id)

@@ -53,6 +53,7 @@ GOOGLES: list[Row] = [
     ("400 region", InvalidRequest, {}),
     ("400 rules", ContentRefused, {"stage": "input", "charged": "no"}),
     ("400 key", AuthFailed, {}),
+    ("403 key", AuthFailed, {}),
     ("401", AuthFailed, {}),
     ("403", AuthFailed, {}),
     ("404", ModelGone, {}),
@@ -65,6 +66,9 @@ GOOGLES: list[Row] = [
 CONTENTS: list[Row] = [
     *GOOGLES,
     ("prompt SAFETY", ContentRefused, {"stage": "input", "charged": "no"}),
+    ("prompt BLOCKLIST", ContentRefused, {"stage": "input"}),
+    ("prompt PROHIBITED_CONTENT", ContentRefused, {"stage": "input"}),
+    ("prompt IMAGE_SAFETY", ContentRefused, {"stage": "input"}),
     ("prompt OTHER", ContentRefused, {"stage": "input"}),
     ("prompt new", ContentRefused, {"stage": "input"}),
     ("SAFETY", ContentRefused, {"stage": "output", "charged": "maybe"}),

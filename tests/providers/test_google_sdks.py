@@ -17,7 +17,7 @@ from providers.gemini import GeminiProvider
 from providers.vertex import VertexProvider
 from tests.fakes.google import FILM, FILM64, FakeGemini, FakeVertex
 from tests.fakes.server import KEY, PICTURE, FakeServer
-from tests.providers.network import PROMPT, UPLOAD, tools_for, wish
+from tests.providers.network import HOOK, PROMPT, UPLOAD, tools_for, wish
 
 
 def client(fake: FakeServer) -> genai.Client:
@@ -70,13 +70,14 @@ class TestGemini:
                     response_format={"type": "video", "delivery": "inline"},
                     background=True,
                     store=True,
+                    webhook_config={"uris": [HOOK]},
                 )
                 states = [sdk.interactions.get(id=started.id).status for _ in range(2)]
                 film = sdk.interactions.get(id=started.id).output_video
                 sdk.interactions.cancel(id=started.id)
                 sdk.interactions.delete(id=started.id)
             provider = GeminiProvider(tools)
-            answer = provider.submit(wish(Operation.IMAGE_TO_VIDEO))
+            answer = provider.submit(wish(Operation.IMAGE_TO_VIDEO, webhook=HOOK))
             assert isinstance(answer, Pending)
             provider.poll(answer.task)
             assert isinstance(provider.poll(answer.task), Done)

@@ -33,7 +33,7 @@ from tests.fakes.films import FILM
 from tests.fakes.hedra import FakeHedra
 from tests.fakes.server import KEY
 from tests.providers.film_contract import FilmContract
-from tests.providers.network import PROMPT, UPLOAD, Shelf, tools_for, wish
+from tests.providers.network import HOOK, PROMPT, UPLOAD, Shelf, tools_for, wish
 from tests.providers.test_task_adapters import HINTS, Row
 
 
@@ -125,7 +125,7 @@ class TestHedra(FilmContract):
 
 
 def test_the_sdk_sends_what_we_send_and_understands_the_fake() -> None:
-    asked = wish(Operation.IMAGE_TO_VIDEO)
+    asked = wish(Operation.IMAGE_TO_VIDEO, webhook=HOOK)
     with FakeHedra() as fake, tools_for(fake, "hedra", "/v3", pace=1) as (tools, shelf):
         fake.pending = 0
         with httpx.Client() as client:
@@ -138,6 +138,7 @@ def test_the_sdk_sends_what_we_send_and_understands_the_fake() -> None:
                     duration_ms=5000,
                     start_image=InputKling25TurboStartImage_Url(url=file.url),
                 ),
+                webhook=HOOK,
                 idempotency_key="another",
             )
             theirs = sdk.jobs.get(made.job_id)

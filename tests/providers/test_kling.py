@@ -33,6 +33,7 @@ from tests.providers.test_task_adapters import HINTS, Row
 class TestKling(FilmContract):
     adapter, fake_type = KlingProvider, FakeKling
     kept = timedelta(days=30)
+    wrong_key = "access-canary-11:wrong-canary"
     submits: ClassVar[list[Row]] = [
         *HINTS,
         *[(f"401 {code}", AuthFailed, {}) for code in (1000, 1001, 1002, 1003, 1004)],

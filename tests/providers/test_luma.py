@@ -23,7 +23,7 @@ from providers.luma import LumaProvider
 from tests.fakes.luma import FakeLuma
 from tests.fakes.server import KEY
 from tests.providers.film_contract import FilmContract
-from tests.providers.network import PROMPT, tools_for, wish
+from tests.providers.network import HOOK, PROMPT, tools_for, wish
 from tests.providers.test_task_adapters import HINTS, Row
 
 
@@ -37,6 +37,7 @@ class TestLuma(FilmContract):
         ("400 credits", OutOfCredit, {}),
         ("401", AuthFailed, {}),
         ("402", OutOfCredit, {}),
+        ("402 budget_exhausted", OutOfCredit, {}),
         ("403", AuthFailed, {}),
         ("413", InvalidRequest, {}),
         ("422", InvalidRequest, {}),
@@ -52,6 +53,8 @@ class TestLuma(FilmContract):
         ("budget_exhausted", OutOfCredit, {}),
         ("generation_failed", TaskFailed, {"charged": "no"}),
         ("output_not_found", TaskFailed, {"charged": "no"}),
+        ("image_too_large", InvalidRequest, {"field": "input"}),
+        ("unsupported_format", InvalidRequest, {"field": "input"}),
         ("corrupt_input", InvalidRequest, {"field": "input"}),
         ("invalid_request", InvalidRequest, {"field": None}),
         ("failed", TaskFailed, {"charged": "no"}),
@@ -68,13 +71,17 @@ def test_the_sdk_sends_what_we_send_and_understands_the_fake() -> None:
     with FakeLuma() as fake, tools_for(fake, "luma", pace=1) as (tools, shelf):
         fake.pending = 0
         with LumaAI(auth_token=KEY, base_url=fake.url, max_retries=0) as sdk:
-            made = sdk.generations.video.create(model="ray-2", prompt=PROMPT, duration="5s", aspect_ratio="9:16")
+            made = sdk.generations.video.create(
+                model="ray-2", prompt=PROMPT, duration="5s", aspect_ratio="9:16", callback_url=HOOK
+            )
             assert made.id is not None
             theirs = sdk.generations.get(made.id)
             sdk.generations.delete(made.id)
             picture = sdk.generations.image.create(model="photon-1", prompt=PROMPT, format="png")
         provider = LumaProvider(tools)
-        answer = provider.submit(wish(Operation.TEXT_TO_VIDEO, options={"duration": "5s", "aspect_ratio": "9:16"}))
+        answer = provider.submit(
+            wish(Operation.TEXT_TO_VIDEO, options={"duration": "5s", "aspect_ratio": "9:16"}, webhook=HOOK)
+        )
         assert isinstance(answer, Pending)
         assert answer.next_poll >= timedelta(seconds=3)
         provider.poll(answer.task)

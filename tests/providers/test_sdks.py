@@ -18,7 +18,7 @@ from providers.replicate import ReplicateProvider
 from tests.fakes.server import B64, KEY, Seen
 from tests.fakes.sync_vendors import FakeOpenAI
 from tests.fakes.task_vendors import FakeFal, FakeReplicate
-from tests.providers.network import PROMPT, UPLOAD, tools_for, wish
+from tests.providers.network import HOOK, PROMPT, UPLOAD, tools_for, wish
 
 
 def multipart(seen: Seen) -> dict[str, tuple[bool, str, bytes]]:
@@ -76,11 +76,14 @@ class TestOpenAI:
 
 class TestReplicate:
     def test_a_prediction_from_submit_to_cancel(self) -> None:
-        asked = wish(Operation.EDIT_IMAGE)
+        asked = wish(Operation.EDIT_IMAGE, webhook=HOOK)
         with FakeReplicate() as fake, tools_for(fake, "replicate", "/v1", pace=1) as (tools, _):
             sdk = replicate.Client(api_token=KEY, base_url=fake.url)
             theirs = sdk.predictions.create(
-                version="black-forest-labs/flux-kontext-pro", input={"prompt": PROMPT, "input_image": data_uri(asked)}
+                version="black-forest-labs/flux-kontext-pro",
+                input={"prompt": PROMPT, "input_image": data_uri(asked)},
+                webhook=HOOK,
+                webhook_events_filter=["completed"],
             )
             theirs.reload()
             theirs.reload()
@@ -103,12 +106,14 @@ class TestReplicate:
 
 class TestFal:
     def test_a_request_from_submit_to_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked = wish(Operation.EDIT_IMAGE)
+        asked = wish(Operation.EDIT_IMAGE, webhook=HOOK)
         with FakeFal() as fake, tools_for(fake, "fal", pace=1) as (tools, shelf):
             # The SDK writes https into the address; nothing else of it is touched.
             monkeypatch.setattr("fal_client.client.QUEUE_URL_FORMAT", f"{fake.url}/")
             sdk = fal_client.SyncClient(key=KEY)
-            handle = sdk.submit("fal-ai/flux-pro/kontext", {"prompt": PROMPT, "image_url": data_uri(asked)})
+            handle = sdk.submit(
+                "fal-ai/flux-pro/kontext", {"prompt": PROMPT, "image_url": data_uri(asked)}, webhook_url=HOOK
+            )
             states = [type(handle.status()).__name__ for _ in range(2)]
             result = handle.get()
             sdk._client.close()  # it has no public way
@@ -122,8 +127,9 @@ class TestFal:
         assert result["images"][0]["content_type"] == "image/png"
         assert len(shelf.kept) == 1
         theirs, ours = (seen for seen in fake.seen if seen.method == "POST")
-        assert (ours.path, ours.json, ours.headers["authorization"]) == (
+        assert (ours.path, ours.query, ours.json, ours.headers["authorization"]) == (
             theirs.path,
+            theirs.query,
             theirs.json,
             theirs.headers["authorization"],
         )

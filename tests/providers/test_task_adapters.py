@@ -119,7 +119,13 @@ class TaskContract(NetworkContract):
 
     @pytest.mark.parametrize(
         ("scenario", "kind"),
-        [("expired", ResultExpired), ("gone", ResultExpired), ("html", BadResult), ("cut", Transient)],
+        [
+            ("expired", ResultExpired),
+            ("gone", ResultExpired),
+            ("gone for good", ResultExpired),
+            ("html", BadResult),
+            ("cut", Transient),
+        ],
     )
     def test_a_download_that_fails_is_repaired_by_another_poll(
         self, fake: FakeTasks, both: tuple[Provider, Shelf], scenario: str, kind: type[ProviderError]
@@ -195,6 +201,8 @@ class TestReplicate(TaskContract):
         ("nsfw", ContentRefused, {"stage": "output", "reason": "sexual"}),
         ("sensitive", ContentRefused, {}),
         ("canceled", Cancelled, {}),
+        ("canceled in time", Cancelled, {}),
+        ("canceled by deadline", Timeout, {"phase": "poll", "charged": "maybe"}),
         ("removed", ResultExpired, {}),
         ("empty", BadResult, {}),
         ("aborted", BadResult, {}),
@@ -218,6 +226,7 @@ class TestBfl(TaskContract):
     submits: ClassVar[list[Row]] = [
         *HINTS,
         ("400", InvalidRequest, {}),
+        ("401", AuthFailed, {}),
         ("402", OutOfCredit, {}),
         ("403", AuthFailed, {}),
         ("404", ModelGone, {}),
@@ -243,6 +252,7 @@ class TestFal(TaskContract):
     submits: ClassVar[list[Row]] = [
         *HINTS,
         ("401", AuthFailed, {}),
+        ("403", AuthFailed, {}),
         ("403 balance", OutOfCredit, {}),
         ("404", ModelGone, {}),
         ("422", InvalidRequest, {}),
@@ -255,6 +265,10 @@ class TestFal(TaskContract):
     polls: ClassVar[list[Row]] = [
         ("content_policy_violation", ContentRefused, {"charged": "maybe"}),
         ("image_too_small", InvalidRequest, {"field": "input"}),
+        ("image_too_large", InvalidRequest, {"field": "input"}),
+        ("file_too_large", InvalidRequest, {"field": "input"}),
+        ("unsupported_image_format", InvalidRequest, {"field": "input"}),
+        ("face_detection_error", InvalidRequest, {"field": "input"}),
         ("file_download_error", InvalidRequest, {"field": "input"}),
         ("no_media_generated", TaskFailed, {"charged": "maybe"}),
         ("generation_timeout", Timeout, {"phase": "poll"}),

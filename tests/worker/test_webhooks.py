@@ -22,7 +22,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
 from providers import ProviderRegistry, Transient
-from providers.webhooks import ForgedWebhookError, fal_keys, verify_fal, verify_standard
+from providers.webhooks import (
+    ForgedWebhookError,
+    fal_keys,
+    hedra_key,
+    verify_fal,
+    verify_hedra,
+    verify_standard,
+)
 from tests.fakes.server import KEY
 from tests.fakes.task_vendors import FakeBfl, FakeFal, FakeReplicate
 from tests.harness import REPO, eventually
@@ -42,6 +49,7 @@ ADDRESS_KEY = b"a key of sixteen bytes or more"
 JOB = JobId("0123456789abcdef" * 2)
 SIGNER = Ed25519PrivateKey.from_private_bytes(b"7" * 32)
 PUBLIC = SIGNER.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+HEDRA_KEY = base64.b64encode(PUBLIC).decode()
 
 
 def standard(at: datetime, body: bytes = BODY, secret: str = SECRET, given: str = "msg_1") -> dict[str, str]:
@@ -61,6 +69,19 @@ def fal_headers(at: datetime, body: bytes = BODY) -> dict[str, str]:
         "x-fal-webhook-timestamp": stamp,
         "x-fal-webhook-signature": SIGNER.sign(message).hex(),
     }
+
+
+def hedra_headers(at: datetime, body: bytes = BODY, *, repeated: bool | None = None) -> dict[str, str]:
+    stamp = str(int(at.timestamp()))
+    flag = "true" if repeated else "false"
+    message = f"{stamp}\njob_1\njob.completed\n{flag}\n{hashlib.sha256(body).hexdigest()}".encode()
+    headers = {
+        "x-hedra-webhook-id": "job_1",
+        "x-hedra-webhook-event": "job.completed",
+        "x-hedra-webhook-timestamp": stamp,
+        "x-hedra-webhook-signature": SIGNER.sign(message).hex(),
+    }
+    return headers if repeated is None else headers | {"x-hedra-webhook-redelivery": flag}
 
 
 class TestSignatures:
@@ -131,6 +152,50 @@ class TestSignatures:
         with pytest.raises(ForgedWebhookError):
             verify_fal({**fal_headers(NOW), "x-fal-webhook-signature": "zz"}, BODY, [other], now=NOW)
 
+    @pytest.mark.parametrize("repeated", [None, False, True])
+    def test_hedras_signature_is_accepted_also_on_a_repetition(self, repeated: bool | None) -> None:
+        verify_hedra(hedra_headers(NOW, repeated=repeated), BODY, hedra_key(HEDRA_KEY), now=NOW)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"x-hedra-webhook-id": "job_2"},
+            {"x-hedra-webhook-event": "job.failed"},
+            {"x-hedra-webhook-redelivery": "true"},
+            {"x-hedra-webhook-timestamp": str(int(NOW.timestamp()) + 1)},
+            {"x-hedra-webhook-timestamp": "now"},
+            {"x-hedra-webhook-signature": "zz"},
+            {"x-hedra-webhook-signature": ""},
+            {"x-hedra-webhook-signature": "00" * 64},
+        ],
+    )
+    def test_a_changed_header_of_hedras_is_a_forgery(self, change: dict[str, str]) -> None:
+        with pytest.raises(ForgedWebhookError):
+            verify_hedra({**hedra_headers(NOW), **change}, BODY, hedra_key(HEDRA_KEY), now=NOW)
+
+    @pytest.mark.parametrize("name", ["id", "event", "timestamp", "signature"])
+    def test_a_missing_header_of_hedras_is_a_forgery(self, name: str) -> None:
+        headers = hedra_headers(NOW)
+        del headers[f"x-hedra-webhook-{name}"]
+
+        with pytest.raises(ForgedWebhookError, match="missing"):
+            verify_hedra(headers, BODY, hedra_key(HEDRA_KEY), now=NOW)
+
+    def test_another_body_key_or_time_of_hedras_is_a_forgery(self) -> None:
+        other = Ed25519PrivateKey.generate().public_key()
+        for headers, body, key, now in [
+            (hedra_headers(NOW), BODY + b" ", SIGNER.public_key(), NOW),
+            (hedra_headers(NOW), BODY, other, NOW),
+            (hedra_headers(NOW), BODY, SIGNER.public_key(), NOW + timedelta(minutes=6)),
+        ]:
+            with pytest.raises(ForgedWebhookError):
+                verify_hedra(headers, body, key, now=now)
+
+    @pytest.mark.parametrize("text", ["", "AAAA", "not base64", SECRET])
+    def test_what_is_no_public_key_is_none(self, text: str) -> None:
+        with pytest.raises(ValueError):
+            hedra_key(text)
+
     def test_fals_published_keys_are_read_and_nonsense_is_passed_over(self) -> None:
         x = base64.urlsafe_b64encode(PUBLIC).decode().rstrip("=")
         document = {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}, {"x": "AAAA"}, {"x": 7}, "junk"]}
@@ -160,7 +225,7 @@ class Receiver:
             key=ADDRESS_KEY,
             wake=self._wake,
             registry=ProviderRegistry.from_entry_points(),
-            secrets={"replicate": SECRET},
+            secrets={"replicate": SECRET, "hedra": HEDRA_KEY},
             keys=lambda: [SIGNER.public_key()],
         )
 
@@ -208,23 +273,35 @@ def test_a_signed_report_wakes_its_job(receiver: Receiver) -> None:
 
     assert receiver.post(path("replicate"), headers=standard(now)) == 204
     assert receiver.post(path("fal"), headers=fal_headers(now)) == 204
-    assert receiver.post(path("bfl")) == 204
-    assert receiver.woken == [JOB] * 3
+    assert receiver.post(path("hedra"), headers=hedra_headers(now)) == 204
+    assert receiver.post(path("bfl"), headers={}) == 204
+    assert receiver.woken == [JOB] * 4
+
+
+@pytest.mark.parametrize("provider", ["kling", "ark", "luma", "heygen", "gemini"])
+def test_a_report_that_nobody_signs_wakes_its_job_by_its_address_alone(receiver: Receiver, provider: str) -> None:
+    assert receiver.post(path(provider)) == 204
+    assert receiver.woken == [JOB]
 
 
 @pytest.mark.parametrize(
     ("where", "headers", "status"),
     [
         ("/", {}, 404),
-        (f"/bfl/{JOB}/{'A' * 32}", {}, 404),
-        (f"/bfl/{JOB}/{mark_of(b'another key of sixteen', 'bfl', JOB)}", {}, 404),
-        (path("bfl").replace("/bfl/", "/fal/"), {}, 404),
-        (path("bfl").replace(JOB, "f" * 32), {}, 404),
-        (path("bfl") + "/x", {}, 404),
+        (f"/kling/{JOB}/{'A' * 32}", {}, 404),
+        (f"/kling/{JOB}/{mark_of(b'another key of sixteen', 'kling', JOB)}", {}, 404),
+        (path("kling").replace("/kling/", "/fal/"), {}, 404),
+        (path("kling").replace(JOB, "f" * 32), {}, 404),
+        (path("kling") + "/x", {}, 404),
         (path("replicate"), {}, 401),
         (path("replicate"), standard(datetime.now(UTC), secret="whsec_AAAA"), 401),
         (path("replicate"), standard(datetime.now(UTC) - timedelta(minutes=9)), 401),
         (path("fal"), {}, 401),
+        (path("hedra"), {}, 401),
+        (path("hedra"), hedra_headers(datetime.now(UTC) - timedelta(minutes=9)), 401),
+        (path("hedra"), hedra_headers(datetime.now(UTC), BODY + b" "), 401),
+        (path("runway"), {}, 401),
+        (path("dashscope"), {}, 401),
         (path("stability"), {}, 401),
         (path("local"), {}, 401),
     ],
@@ -235,8 +312,8 @@ def test_a_forgery_wakes_nobody(receiver: Receiver, where: str, headers: dict[st
 
 
 def test_what_is_not_posted_or_too_large_wakes_nobody(receiver: Receiver) -> None:
-    assert receiver.post(path("bfl"), method="GET") == 405
-    assert receiver.post(path("bfl"), bytes(LARGEST_BODY + 1)) == 413
+    assert receiver.post(path("kling"), method="GET") == 405
+    assert receiver.post(path("kling"), bytes(LARGEST_BODY + 1)) == 413
     assert receiver.woken == []
 
 
@@ -247,14 +324,14 @@ def test_a_body_is_never_read_for_an_address_that_is_wrong(receiver: Receiver) -
     async def send(message: Any) -> None:
         pass
 
-    scope = {"type": "http", "method": "POST", "path": "/bfl/x/y", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/kling/x/y", "headers": []}
     asyncio.run(receiver.application(scope, receive, send))
 
 
 def test_when_redis_is_away_the_provider_is_asked_to_come_again(receiver: Receiver) -> None:
     receiver.away = True
 
-    assert receiver.post(path("bfl")) == 503
+    assert receiver.post(path("kling")) == 503
 
 
 def test_a_job_is_woken_once_however_many_reports_come(visits: Visits) -> None:
@@ -356,6 +433,18 @@ def post(port: int, where: str, headers: dict[str, str] | None = None) -> int:
             return error.code
     except OSError:
         return 0
+
+
+def test_a_public_key_that_is_none_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DAYFLY_WEBHOOKS_KEY", ADDRESS_KEY.decode())
+    monkeypatch.setenv("DAYFLY_PROVIDER_HEDRA_WEBHOOK_SECRET", base64.b64encode(b"canary").decode())
+
+    assert main(["webhooks"]) == ExitCode.SETTINGS
+    told = capsys.readouterr().err
+    assert "DAYFLY_PROVIDER_HEDRA_WEBHOOK_SECRET" in told
+    assert base64.b64encode(b"canary").decode() not in told
 
 
 def test_nothing_runs_without_the_key_of_the_addresses(capsys: pytest.CaptureFixture[str]) -> None:

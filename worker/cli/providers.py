@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -19,6 +19,7 @@ from providers import (
     ProviderTools,
     Transport,
 )
+from providers.accounts import KEYLESS
 from worker.accounts import PREFIX, hosts_of, read_accounts, region_of
 from worker.cli._errors import ExitCode
 from worker.cli._output import Json, moment, print_json, print_table
@@ -26,6 +27,14 @@ from worker.errors import ServerUnavailableError
 from worker.gate import WELL, AccountKey, AccountState, Gate
 from worker.servers import connected
 from worker.settings import Settings
+
+_ERASES: Final = {
+    EraseSupport.NOT_NEEDED: "not needed",
+    EraseSupport.NONE: "no",
+    EraseSupport.TASK: "the task",
+    EraseSupport.OUTPUT_ONLY: "the output only",
+    EraseSupport.FILES: "its files",
+}
 
 app = typer.Typer(help="Who can be asked, for what, what they keep, and how their accounts are.", add_completion=False)
 
@@ -42,11 +51,16 @@ def providers(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
+    # Two tables, because one of all columns is wider than any terminal.
     print_table(
-        ("provider", "operations", "leaves this machine", "charges", "region", "erases", "credential", "health",
-         "what it keeps"),
-        [_cells(row) for row in rows],
-    )  # fmt: skip
+        ("provider", "region", "can erase", "credential", "health"),
+        [_account(row) for row in rows],
+    )
+    print()
+    print_table(
+        ("provider", "charges", "operations", "what it keeps"),
+        [_offer(row) for row in rows if _able(row)],
+    )
 
 
 @app.command()
@@ -115,21 +129,32 @@ def _provider(
     }
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    if "problem" in row:
-        return (row["name"], row["problem"], *[""] * 7)
-    erases = {EraseSupport.NOT_NEEDED: "nothing to erase", EraseSupport.NONE: "no"}.get(row["erase"], row["erase"])
+def _able(row: Mapping[str, Any]) -> bool:
+    return "problem" not in row
+
+
+def _account(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if not _able(row):
+        return (row["name"], "", "", "", row["problem"])
+    if not row["network"]:
+        region = "this machine"
+    elif row["first_party"]:
+        region = "a server of your own"
+    else:
+        region = row["region"] or ", ".join(row["regions"]) or "not said"
+    no_account = row["name"] in KEYLESS and row["credential"] == "missing"
     return (
         row["name"],
-        ", ".join(row["operations"]) or "none",
-        "yes" if row["network"] else "no",
-        "yes" if row["charges"] else "no",
-        row["region"] or ", ".join(row["regions"]),
-        erases,
-        row["credential"],
+        region,
+        _ERASES[row["erase"]],
+        "no address" if no_account else row["credential"],
         row["health"],
-        row["retention_note"],
     )
+
+
+def _offer(row: Mapping[str, Any]) -> tuple[str, ...]:
+    charges = "yes" if row["charges"] else "no"
+    return (row["name"], charges, ", ".join(row["operations"]) or "none", row["retention_note"])
 
 
 def _health(network: bool, known: bool, state: AccountState | None) -> str:
