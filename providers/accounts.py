@@ -27,6 +27,7 @@ class Account:
         base_url: Where to call instead of the adapter's default: a region, a proxy, a server of one's own. What the
             operator names here is trusted; what a provider's answer names is not.
         model: Which model to ask for instead of the adapter's default.
+        output: Where a provider puts results that it keeps nowhere itself: a bucket of the operator's own.
         region: Where the operator says that data sent to this account is processed, for example ``eu``.
         at_once: The most calls and tasks that may be under way; None for any number.
         a_minute: The most calls that may be begun in a minute; None for any number.
@@ -36,6 +37,7 @@ class Account:
     key: SecretStr
     base_url: str | None = None
     model: str | None = None
+    output: str | None = None
     region: str | None = None
     at_once: int | None = None
     a_minute: int | None = None

@@ -6,8 +6,8 @@ whose list of models shows the credential and needs the permission ``bedrock:Lis
 1.110.2 and AWS's pages about the models. The key is either a key of Bedrock's own, or ``ACCESS_KEY_ID:SECRET`` with a
 third part for a session's token; then each call is signed (extra ``bedrock``). The address chooses the region. Ids that
 begin with a region's letters (``us.``) may be served from another region of the same part of the world. Not verified:
-the words of a refusal in a `ValidationException`, whether a filtered picture is charged. Films are not offered: they
-end in a bucket of the account's own.
+the words of a refusal in a `ValidationException`, whether a filtered picture is charged. Films, which end
+in a bucket of the account's own, are made by `bedrock-video`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from providers.transport import ASK, WORK, Call
 
 _ACCESS_KEY: Final = re.compile(r"(A[KS]IA[A-Z0-9]{12,28}):([A-Za-z0-9/+=]+)(?::(\S+))?")
 _REGION: Final = re.compile(r"bedrock(?:-runtime)?(?:-fips)?\.([a-z0-9-]+)\.")
-_HOME: Final = "us-west-2"
+HOME: Final = "us-west-2"
 _FILTERED: Final = re.compile(r"content filter|responsible ai|moderation", re.IGNORECASE)
 _NO_MODEL: Final = re.compile(r"model identifier is invalid|end of its life", re.IGNORECASE)
 _UNPROMPTED: Final = re.compile(r"remove-background|fast-upscale|erase-object")
@@ -39,10 +39,10 @@ class BedrockProvider(NetworkProvider):
     """Cuts out, edits, makes and enlarges pictures."""
 
     name: ClassVar[str] = "bedrock"
-    default_url: ClassVar[str] = f"https://bedrock-runtime.{_HOME}.amazonaws.com"
+    default_url: ClassVar[str] = f"https://bedrock-runtime.{HOME}.amazonaws.com"
     # Another region's host is the account's address, and allowed as such. All of amazonaws.com would be anybody's.
-    credential_hosts: ClassVar[tuple[str, ...]] = (f"bedrock-runtime.{_HOME}.amazonaws.com",)
-    check_hosts: ClassVar[tuple[str, ...]] = (f"bedrock.{_HOME}.amazonaws.com",)
+    credential_hosts: ClassVar[tuple[str, ...]] = (f"bedrock-runtime.{HOME}.amazonaws.com",)
+    check_hosts: ClassVar[tuple[str, ...]] = (f"bedrock.{HOME}.amazonaws.com",)
     option_names: ClassVar[frozenset[str]] = frozenset(
         {"negative_prompt", "seed", "aspect_ratio", "style_preset", "search_prompt", "control_strength", "strength"}
     )
@@ -72,8 +72,8 @@ class BedrockProvider(NetworkProvider):
         return {"authorization": f"Bearer {key}"}
 
     def _shown(self, call: Call, key: str) -> dict[str, str]:
-        found = _ACCESS_KEY.fullmatch(key)
-        return self._headers(key) if found is None else signature(call, found[1], found[2], found[3])
+        found = access_key(key)
+        return self._headers(key) if found is None else signature(call, *found)
 
     def _check_call(self) -> Call:
         return Call("GET", f"{control(self.base_url)}/foundation-models", ASK, {"accept": "application/json"})
@@ -109,24 +109,39 @@ def build(request: Request, model: Model) -> Call:
     return Call("POST", path, WORK, headers, content=json.dumps(body).encode())
 
 
-def signature(call: Call, access_key: str, secret: str, token: str | None) -> dict[str, str]:
+def access_key(key: str) -> tuple[str, str, str | None] | None:
+    """Take a credential apart into the id of an access key, its secret and a session's token; None if it is none."""
+    found = _ACCESS_KEY.fullmatch(key)
+    return None if found is None else (found[1], found[2], found[3])
+
+
+def region_in(url: str) -> str:
+    """Return the region that an address of Bedrock's names."""
+    found = _REGION.search(url)
+    return found[1] if found else HOME
+
+
+def signature(
+    call: Call, key_id: str, secret: str, token: str | None, *, region: str | None = None, service: str = "bedrock"
+) -> dict[str, str]:
     """
-    Sign a call for the region in its address (version 4 of AWS's signatures).
+    Sign a call for a service in a region, which is the address's unless given (version 4 of AWS's signatures).
 
     Raises:
         BrokenProviderError: The extra ``bedrock`` is not installed.
     """
     try:
-        from botocore.auth import SigV4Auth
+        from botocore.auth import S3SigV4Auth, SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
     except ImportError:
         raise BrokenProviderError(
             "The provider 'bedrock' signs with an access key only if the extra 'bedrock' is installed."
         ) from None
-    region = _REGION.search(call.url)
     asked = AWSRequest(call.method, call.url, headers=dict(call.headers), data=call.content or b"")
-    SigV4Auth(Credentials(access_key, secret, token), "bedrock", region[1] if region else _HOME).add_auth(asked)
+    # The store of objects encodes a path once, everything else twice.
+    signer = S3SigV4Auth if service == "s3" else SigV4Auth
+    signer(Credentials(key_id, secret, token), service, region or region_in(call.url)).add_auth(asked)
     return {name.lower(): value for name, value in asked.headers.items()}
 
 

@@ -4,6 +4,7 @@ The accounts at providers, read once when a worker starts.
     DAYFLY_PROVIDER_<NAME>_KEY      the credential; the name in capitals, with _ for -; servers of one's own need none
     DAYFLY_PROVIDER_<NAME>_URL      where to call instead of the adapter's default: a region, a server of one's own
     DAYFLY_PROVIDER_<NAME>_MODEL    which model to ask for instead of the adapter's default
+    DAYFLY_PROVIDER_<NAME>_OUTPUT   the bucket for results that the provider keeps nowhere itself (bedrock-video)
     DAYFLY_PROVIDER_<NAME>_REGION   where what is sent there is processed, as the operator knows it
     DAYFLY_PROVIDER_<NAME>_AT_ONCE  the most calls and tasks under way at the account, of all workers together
     DAYFLY_PROVIDER_<NAME>_A_MINUTE the most calls begun in a minute, of all workers together
@@ -27,9 +28,10 @@ from worker.errors import SettingProblem, SettingsError
 
 PREFIX: Final = "DAYFLY_PROVIDER_"
 SECRET: Final = "WEBHOOK_SECRET"
-_FIELDS: Final = ("KEY", "URL", "MODEL", "REGION", "AT_ONCE", "A_MINUTE")
+_FIELDS: Final = ("KEY", "URL", "MODEL", "OUTPUT", "REGION", "AT_ONCE", "A_MINUTE")
 _COUNT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_OUTPUT: Final = re.compile(r"(s3:/|https?://[A-Za-z0-9.:-]+)/[a-z0-9][.a-z0-9-]{1,61}[a-z0-9](/[A-Za-z0-9/_.-]*)?")
 _SETTING: Final = re.compile(rf"{PREFIX}(?P<provider>[A-Z0-9_]+?)_(?P<field>{'|'.join((*_FIELDS, SECRET))})")
 _ALLOWED: Final = (
     f"{PREFIX}<NAME>_{', _'.join(_FIELDS[:-1])} or _{_FIELDS[-1]}, the name in capitals, as 'dayfly providers' lists it"
@@ -75,6 +77,7 @@ def read_accounts(names: Iterable[str], environ: Mapping[str, str]) -> dict[str,
             key=SecretStr(values.get("KEY", "")),
             base_url=values.get("URL"),
             model=values.get("MODEL"),
+            output=values.get("OUTPUT"),
             region=values.get("REGION"),
             at_once=int(values["AT_ONCE"]) if "AT_ONCE" in values else None,
             a_minute=int(values["A_MINUTE"]) if "A_MINUTE" in values else None,
@@ -119,7 +122,8 @@ def read_webhook_secrets(names: Iterable[str], environ: Mapping[str, str]) -> di
 
 def hosts_of(accounts: Mapping[str, Account]) -> set[str]:
     """Return the hosts the operator named himself, which may have private addresses."""
-    return {host for account in accounts.values() if account.base_url and (host := urlsplit(account.base_url).hostname)}
+    named = (url for account in accounts.values() for url in (account.base_url, account.output))
+    return {host for url in named if url and not url.startswith("s3:") and (host := urlsplit(url).hostname)}
 
 
 def region_of(able: Capabilities, account: Account | None) -> str | None:
@@ -137,6 +141,8 @@ def _problem(field: str, value: str) -> tuple[str, str] | None:
         return "is not a number of calls", "a whole number from 1 to 99999"
     if field == "REGION" and not _REGION.fullmatch(value):
         return "is not the name of a region", "lowercase letters, digits and hyphens, such as eu or eu-central-1"
+    if field == "OUTPUT" and not _OUTPUT.fullmatch(value):
+        return "is not a bucket", "s3://bucket[/prefix], or https://endpoint/bucket[/prefix]"
     if field == "URL":
         allowed = "https://host[:port][/path], or http:// for a server of your own"
         try:

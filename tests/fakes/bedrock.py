@@ -69,7 +69,7 @@ class FakeBedrock(FakeServer):
     def route(self, seen: Seen) -> Answer:
         shown = seen.headers.get("authorization", "")
         if shown.startswith("AWS4-HMAC-SHA256"):
-            if not self._signed(seen, shown):
+            if not signed(seen, shown):
                 return self.ERRORS["signature"]
         elif not self.authorised(seen):
             return self.ERRORS["unknown"]
@@ -104,25 +104,30 @@ class FakeBedrock(FakeServer):
             return Answer(200, {"finish_reasons": ["Filter reason: output image", None], "images": ["", B64]})
         return _ended(None, images=1) if scenario == "ok" else self.ERRORS[scenario]
 
-    def _signed(self, seen: Seen, shown: str) -> bool:
-        found: Any = re.fullmatch(
-            r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([a-z0-9-]+)/bedrock/aws4_request, SignedHeaders=([^,]+), "
-            r"Signature=([0-9a-f]{64})",
-            shown,
-        )
-        if found is None or found[1] != ACCESS_KEY:
-            return False
-        names = found[4].split(";")
-        if "host" not in names or "x-amz-date" not in names or seen.headers.get("x-amz-security-token") != TOKEN:
-            return False
-        lines = [f"{name}:{seen.headers[name].strip()}\n" for name in names]
-        digest = hashlib.sha256(seen.body).hexdigest()
-        # Outside S3 a path is encoded once more.
-        asked = [seen.method, quote(seen.path, safe="/~"), seen.query, "".join(lines), found[4], digest]
-        hashed = hashlib.sha256("\n".join(asked).encode()).hexdigest()
-        scope = f"{found[2]}/{found[3]}/bedrock/aws4_request"
-        key = f"AWS4{SECRET}".encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        text = "\n".join(["AWS4-HMAC-SHA256", seen.headers["x-amz-date"], scope, hashed])
-        return hmac.compare_digest(hmac.new(key, text.encode(), "sha256").hexdigest(), found[5])
+
+def signed(seen: Seen, shown: str, service: str = "bedrock") -> bool:
+    """Check a signature of version 4; the very bytes that came must be under it."""
+    found: Any = re.fullmatch(
+        rf"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{{8}})/([a-z0-9-]+)/{service}/aws4_request, SignedHeaders=([^,]+), "
+        r"Signature=([0-9a-f]{64})",
+        shown,
+    )
+    if found is None or found[1] != ACCESS_KEY:
+        return False
+    names = found[4].split(";")
+    if "host" not in names or "x-amz-date" not in names or seen.headers.get("x-amz-security-token") != TOKEN:
+        return False
+    lines = [f"{name}:{seen.headers[name].strip()}\n" for name in names]
+    digest = hashlib.sha256(seen.body).hexdigest()
+    if service == "s3" and ("x-amz-content-sha256" not in names or seen.headers["x-amz-content-sha256"] != digest):
+        return False
+    # Outside S3 a path is encoded once more.
+    path = seen.path if service == "s3" else quote(seen.path, safe="/~")
+    asked = [seen.method, path, seen.query, "".join(lines), found[4], digest]
+    hashed = hashlib.sha256("\n".join(asked).encode()).hexdigest()
+    scope = f"{found[2]}/{found[3]}/{service}/aws4_request"
+    key = f"AWS4{SECRET}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    text = "\n".join(["AWS4-HMAC-SHA256", seen.headers["x-amz-date"], scope, hashed])
+    return hmac.compare_digest(hmac.new(key, text.encode(), "sha256").hexdigest(), found[5])

@@ -27,6 +27,7 @@ class FakeHttp2:
     """
 
     key = KEY
+    output = None
 
     def __init__(self, folder: Path) -> None:
         self._context, self.ca = server_context(folder)

@@ -126,6 +126,8 @@ class FakeServer:
     auth: ClassVar[tuple[str, str]] = ("authorization", f"Bearer {KEY}")
     key: ClassVar[str] = KEY
     """The credential of its account."""
+    output: str | None = None
+    """The bucket of its account, where it has one."""
     shown: ClassVar[str] = KEY
     """What of the credential stands in a header."""
 

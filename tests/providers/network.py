@@ -57,7 +57,7 @@ def tools_for(
 ) -> Iterator[tuple[ProviderTools, Shelf]]:
     shelf = Shelf()
     with Transport(trusted={"127.0.0.1"}, pace=pace) as transport:
-        account = Account(key=SecretStr(key or fake.key), base_url=fake.url + path)
+        account = Account(key=SecretStr(key or fake.key), base_url=fake.url + path, output=fake.output)
         yield ProviderTools(transport=transport, sink=shelf, accounts={name: account}), shelf
 
 

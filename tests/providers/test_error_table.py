@@ -49,6 +49,7 @@ SIGNALS: dict[type[ProviderError], dict[str, str]] = {
         "hedra": "429 RESOURCE_EXHAUSTED",
         "heygen": "429 rate_limit_exceeded",
         "bedrock": "throttled | quota | only a type",
+        "bedrock-video": "throttled | quota",
         "dashscope": "429 Throttling | 429 Throttling.RateQuota | 400 Throttling.AllocationQuota",
         "ark": "429 RateLimitExceeded | 429 ModelAccountRpmRateLimitExceeded | 429 QuotaExceeded"
         " | 429 ServerOverloaded",
@@ -88,6 +89,7 @@ SIGNALS: dict[type[ProviderError], dict[str, str]] = {
         "vertex": REFUSED_BY_GOOGLE,
         "bfl": "Request Moderated | Content Moderated",
         "fal": "content_policy_violation | nsfw",
+        "bedrock-video": "filters | refused",
         "bedrock": "prompt | input image | output image | output image sent | error | filters",
         "dashscope": "400 DataInspectionFailed | 400 data_inspection_failed | refused input | refused output"
         " | nothing but errors",
@@ -114,6 +116,7 @@ SIGNALS: dict[type[ProviderError], dict[str, str]] = {
         "dashscope": "400 InvalidParameter | 400 InvalidURL",
         "ark": "400 MissingParameter | 400 InvalidParameter",
         "bedrock": "validation",
+        "bedrock-video": "validation",
         "bfl": "400 | 422",
         "replicate": "422",
     },
@@ -124,6 +127,7 @@ SIGNALS: dict[type[ProviderError], dict[str, str]] = {
         "hedra": "410 GONE",
         "ark": "404 ModelNotOpen | 404 InvalidEndpointOrModel",
         "bedrock": "model | model id",
+        "bedrock-video": "model | model id",
         "dashscope": "404 ModelNotFound",
         "replicate": "404",
         "bfl": "404",
@@ -143,6 +147,7 @@ SIGNALS: dict[type[ProviderError], dict[str, str]] = {
         "bfl": "401 | 403",
         "fal": "401 | 403",
         "bedrock": "signature | denied | unknown",
+        "bedrock-video": "signature | denied",
         "dashscope": "401 InvalidApiKey | 403 AccessDenied",
         "ark": "401 | 403 AccessDenied",
         "kling": "401 1000 | 401 1001 | 401 1002 | 401 1003 | 401 1004 | 403 1103 | 429 1304",
@@ -158,6 +163,7 @@ SIGNALS: dict[type[ProviderError], dict[str, str]] = {
     Transient: {
         "openai": "408 | 409 | 500 | 503 | 400 retry",
         "bedrock": "not ready | model error | timeout | 500 | 503",
+        "bedrock-video": "500 | 503",
         "fal": "retryable | 500",
         "kling": "500 5000 | 503 5001",
         "dashscope": "500 InternalError.Timeout | 503 ServiceUnavailable",
@@ -186,7 +192,7 @@ SIGNALS: dict[type[ProviderError], dict[str, str]] = {
 MADE_BY_ALL = {RateLimited, AuthFailed, InvalidRequest, Transient, BadResult}
 NO_RULES_ON_CONTENT = {"remove-bg", "photoroom", "hugging-face", "automatic1111", "comfyui"}
 """Those whose documentation names no refusal of content."""
-NO_EMPTY_ACCOUNT = {"bedrock", "automatic1111", "comfyui"}
+NO_EMPTY_ACCOUNT = {"bedrock", "bedrock-video", "automatic1111", "comfyui"}
 """Those that send a bill, or cost nothing."""
 
 

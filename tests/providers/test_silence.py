@@ -25,6 +25,7 @@ from tests.fakes.http2 import FakeHttp2
 from tests.fakes.server import HTML, KEY, PICTURE, Answer, FakeServer, Seen
 from tests.fakes.task_vendors import FakeTasks
 from tests.providers import test_ark as ark
+from tests.providers import test_bedrock_video as bedrock_video
 from tests.providers import test_cloud_adapters as cloud
 from tests.providers import test_dashscope as dashscope
 from tests.providers import test_google_adapters as google
@@ -46,6 +47,7 @@ FILMS = [
     ark.TestArk,
     hedra.TestHedra,
     heygen.TestHeyGen,
+    bedrock_video.TestBedrockVideo,
 ]
 CASES = [*sync.TABLE, tasks.TestReplicate, tasks.TestBfl, tasks.TestFal, *FILMS]
 CASES += [*cloud.CASES, *google.CASES, *self_hosted.CASES]

@@ -39,6 +39,9 @@ def test_a_provider_with_a_key_has_an_account() -> None:
         ("DAYFLY_PROVIDER_OPENAI_URL", "https://canary:99999/", "is not a URL"),
         ("DAYFLY_PROVIDER_OPENAI_URL", "https://user:canary@host/", "holds more than an address"),
         ("DAYFLY_PROVIDER_OPENAI_URL", "https://host/?key=canary", "holds more than an address"),
+        ("DAYFLY_PROVIDER_OPENAI_OUTPUT", "canary", "is not a bucket"),
+        ("DAYFLY_PROVIDER_OPENAI_OUTPUT", "s3://Canary_", "is not a bucket"),
+        ("DAYFLY_PROVIDER_OPENAI_OUTPUT", "https://host/", "is not a bucket"),
         ("DAYFLY_PROVIDER_OPENAI_MODEL", "m", "DAYFLY_PROVIDER_OPENAI_KEY is not set"),
     ],
 )
@@ -48,6 +51,16 @@ def test_a_wrong_one_is_named_and_not_quoted(setting: str, value: str, sentence:
 
     assert sentence in str(caught.value)
     assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("output", "hosts"),
+    [("s3://films/a", set()), ("https://vpce.test/films", {"vpce.test"}), ("http://10.0.0.9:9000/b-1/c", {"10.0.0.9"})],
+)  # fmt: skip
+def test_a_bucket_at_an_endpoint_of_ones_own_may_have_a_private_address(output: str, hosts: set[str]) -> None:
+    accounts = read_accounts(("acme",), {"DAYFLY_PROVIDER_ACME_KEY": "k", "DAYFLY_PROVIDER_ACME_OUTPUT": output})
+
+    assert (accounts["acme"].output, hosts_of(accounts)) == (output, hosts)
 
 
 def test_a_server_of_ones_own_needs_no_key() -> None:
