@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -295,6 +295,11 @@ class Run:
             ServerUnavailableError: It may have been written or not.
         """
         self.lease = self.bench.jobs.note(self.lease, fields, **changes)
+
+    def recorded(self, refs: Iterable[ObjectRef]) -> None:
+        """Let these objects outlive the run: the record names them by now."""
+        named = set(refs)
+        self.unrecorded[:] = [ref for ref in self.unrecorded if ref not in named]
 
     def keep_results(self, results: list[InMemory]) -> None:
         """Take over results that stayed in memory."""

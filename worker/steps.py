@@ -194,7 +194,7 @@ def render(run: Run) -> None:
         outputs=tuple(outputs),
         notes=notes,
     )
-    run.unrecorded.clear()
+    run.recorded(output.ref for output in outputs)
     reach(WorkerFault.SETTLED)
 
 
@@ -271,7 +271,8 @@ def _store_results(run: Run, answer: Done) -> None:
     if sealed:
         fields["results"] = encode_results(sealed)
         run.advance(JobState.COLLECTING, fields, results=sealed, **changes)
-        run.unrecorded.clear()
+        # An answer may bring more than what is named of it; the rest dies with this run.
+        run.recorded(result.ref for result in sealed)
         reach(WorkerFault.RESULTS_STORED)
         return
     run.keep_results([result for result in answer.results if isinstance(result, InMemory)])
