@@ -1,17 +1,19 @@
 """
 Alibaba's Model Studio (DashScope): films and pictures as tasks, results in the vendor's bucket for a day.
 
-Written from the vendor's SDK 2.0.2 and its page "Asynchronous task management API" (2026-03-15). Not verified: names of
-codes beside those of content, debt and throttling, ids of models, how large a picture may be, that a failed task costs
-nothing. The account's address chooses the region, and a key belongs to one: https://dashscope.aliyuncs.com/api/v1 is in
-Beijing, ``https://<workspace>.eu-central-1.maas.aliyuncs.com/api/v1`` in Frankfurt. Models that answer in the call
-itself (qwen-image) stand at another path and are not offered. An unknown task is a success with the state UNKNOWN,
-which is asked for to show the credential. A lost call is not looked for in the list of tasks, which is asked by time,
-model and state, and by nothing that we set.
+Written from the vendor's SDK 2.0.2 and its pages "Asynchronous task management API" and "FAQ" about pictures, which
+says that only those that were made are billed (both 2026-03-15). Not verified: names of codes beside those of content,
+debt and throttling, ids of models, how large a picture may be, that a film that failed costs nothing. The account's
+address chooses the region, and a key belongs to one: https://dashscope.aliyuncs.com/api/v1 is in Beijing,
+``https://<workspace>.eu-central-1.maas.aliyuncs.com/api/v1`` in Frankfurt. Models that answer in the call itself
+(qwen-image) stand at another path and are not offered. An unknown task is a success with the state UNKNOWN, which is
+asked for to show the credential. A lost call is not looked for in the list of tasks, which is asked by time, model and
+state, and by nothing that we set.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -28,6 +30,7 @@ from providers.errors import (
     AuthFailed,
     BadResult,
     Cancelled,
+    Charged,
     InvalidRequest,
     ProviderError,
     Stage,
@@ -44,6 +47,7 @@ from providers.wishes import numbers, texts
 
 KEPT: Final = timedelta(hours=24)
 _RESULT_HOSTS: Final = ("aliyuncs.com",)
+_MAKES_PICTURES: Final = re.compile(r"t2i|i2i|imageedit")
 _PATHS: Final = {
     Operation.IMAGE_TO_VIDEO: "/services/aigc/video-generation/video-synthesis",
     Operation.TEXT_TO_VIDEO: "/services/aigc/video-generation/video-synthesis",
@@ -100,7 +104,7 @@ class DashScopeProvider(NetworkProvider):
             case "SUCCEEDED":
                 return self._fetched(outputs(problem))
             case "FAILED":
-                raise failed(problem, "output")
+                raise failed(problem, "output", charged=charged(task))
             case "CANCELED":
                 raise Cancelled("The task was cancelled at 'dashscope'.")
             case "UNKNOWN":
@@ -186,10 +190,15 @@ def by_code(problem: Problem, code: str, words: str) -> ProviderError | None:
     return None
 
 
-def failed(problem: Problem, *path: str | int) -> ProviderError:
+def charged(task: Task) -> Charged:
+    """Say what a task has cost that ended as failed: what the vendor promises of pictures, it does not of films."""
+    return Charged.NO if _MAKES_PICTURES.search(task.model) else Charged.MAYBE
+
+
+def failed(problem: Problem, *path: str | int, charged: Charged = Charged.MAYBE) -> ProviderError:
     """Explain a task that ended as failed, or one of its results."""
     document = Document(problem.document.at(*path))
-    return problem.ended(by_code(problem, document.text("code"), document.text("message")))
+    return problem.ended(by_code(problem, document.text("code"), document.text("message")), charged)
 
 
 def failure(problem: Problem) -> ProviderError:

@@ -82,6 +82,16 @@ class TestDashScope(FilmContract):
 
         assert list(shelf.kept.values()) == [self.result]
 
+    def test_a_picture_that_was_not_made_costs_nothing(self, fake: FakeDashScope, provider: Provider) -> None:
+        answer = provider.submit(wish(Operation.GENERATE_IMAGE))
+        assert isinstance(answer, Pending)
+        fake.on_poll = ["InternalError"]
+
+        with pytest.raises(TaskFailed) as caught:
+            provider.poll(answer.task)
+
+        assert caught.value.charged == "no"
+
     def test_a_cancel_that_comes_too_late_is_no_error(self, fake: FakeDashScope, provider: Provider) -> None:
         task = self.submitted(provider)
         provider.poll(task)
