@@ -18,10 +18,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "name"),
-    [("recipes", "amazon-main"), ("providers", "local"), ("policies", "process-and-forget")],
+    ("command", "name", "tables"),
+    [("recipes", "amazon-main", 1), ("providers", "local", 2), ("policies", "process-and-forget", 1)],
 )
-def test_each_catalogue_is_a_table_and_json(command: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_catalogue_is_a_table_and_json(
+    command: str, name: str, tables: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([command]) == ExitCode.OK
     text = capsys.readouterr().out.splitlines()
     assert main([command, "--json"]) == ExitCode.OK
@@ -29,7 +31,8 @@ def test_each_catalogue_is_a_table_and_json(command: str, name: str, capsys: pyt
 
     assert any(line.startswith(name) for line in text[1:])
     assert name in [row["name"] for row in rows]
-    assert len(text) == len(rows) + 1
+    # Each has a head, and an empty line stands between two.
+    assert len(text) == tables * (len(rows) + 1) + tables - 1
 
 
 def test_hidden_recipes_are_shown_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
