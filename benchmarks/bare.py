@@ -48,7 +48,7 @@ def _encode_all(master: pyvips.Image, recipe: Recipe) -> list[bytes]:
         if isinstance(spec, WidthRendition):
             made.append(encode.encode(reduced[spec.width], spec.format, quality=spec.quality, chroma=spec.chroma))
         elif isinstance(spec, CanvasRendition):
-            made.append(encode.encode_under(place.place(master, spec).image, spec))
+            made.append(encode.encode_page(place.place(master, spec).image, spec).data)
     return made
 
 
