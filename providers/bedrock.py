@@ -27,6 +27,7 @@ from providers.protocol import ProviderTools
 from providers.transport import ASK, WORK, Call
 
 _ACCESS_KEY: Final = re.compile(r"(A[KS]IA[A-Z0-9]{12,28}):([A-Za-z0-9/+=]+)(?::(\S+))?")
+_RUNTIME: Final = re.compile(r"https://bedrock-runtime((?:-fips)?\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?)/?")
 _REGION: Final = re.compile(r"bedrock(?:-runtime)?(?:-fips)?\.([a-z0-9-]+)\.")
 HOME: Final = "us-west-2"
 _FILTERED: Final = re.compile(r"content filter|responsible ai|moderation", re.IGNORECASE)
@@ -87,8 +88,9 @@ class BedrockProvider(NetworkProvider):
 
 
 def control(url: str) -> str:
-    """Return the host that lists models, of the region whose host runs them."""
-    return url.rstrip("/").replace("://bedrock-runtime", "://bedrock", 1)
+    """Return the host that lists models, of the region whose host runs them; any other address answers for both."""
+    found = _RUNTIME.fullmatch(url)
+    return url.rstrip("/") if found is None else f"https://bedrock{found[1]}"
 
 
 def build(request: Request, model: Model) -> Call:

@@ -55,9 +55,11 @@ class HuggingFaceProvider(NetworkProvider):
         return {"authorization": f"Bearer {key}"}
 
     def _check_call(self) -> Call:
-        # The token is the Hub's, whichever endpoint of one's own it opens; only what stands in for the router has both.
-        base = self.account.base_url or ""
-        hub = "{0.scheme}://{0.netloc}".format(urlsplit(base)) if self._routed(base) else _HUB
+        # The token of a rented endpoint is the Hub's. Any other address may have a key of its own, which it alone sees.
+        base = urlsplit(self.account.base_url or _HUB)
+        host = base.hostname or ""
+        rented = any(f".{host}".endswith(f".{of}") for of in ("huggingface.co", "endpoints.huggingface.cloud"))
+        hub = _HUB if rented else f"{base.scheme}://{base.netloc}"
         return Call("GET", f"{hub}/api/whoami-v2", ASK)
 
     @staticmethod

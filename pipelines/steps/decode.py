@@ -60,8 +60,15 @@ _KINDS_NOT_READ = (
     "samples out of range",
     "bad labq format",
 )
-# What libjpeg says of bytes between two segments. Cameras and editors leave such; the picture is whole.
-_HARMLESS = "extraneous bytes before marker"
+# What decoders say of files whose picture is whole: bytes between two segments, what the firmware of some phones writes
+# into the header of a scan, other unusual headers, and metadata of a TIFF that points nowhere.
+_HARMLESS = (
+    "extraneous bytes before marker",
+    "Invalid SOS parameters for sequential JPEG",
+    "unknown JFIF revision number",
+    "Unknown Adobe color transform code",
+    "source: bad seek to",
+)
 
 
 def broken(data: Data, kind: str, said: str = "") -> Refusal:
@@ -116,7 +123,7 @@ def decoding(data: Data, kind: str) -> Iterator[None]:
         raise broken(data, kind, str(error)) from error
     # libvips leaves a tile that it cannot decode black, libjpeg the rest of a scan grey, and both call it a success.
     said = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace")
-    if any(_HARMLESS not in line for line in said.splitlines()):
+    if any(not any(words in line for words in _HARMLESS) for line in said.splitlines()):
         raise broken(data, kind, said)
 
 

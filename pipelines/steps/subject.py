@@ -7,13 +7,17 @@ from collections.abc import Sequence
 
 import pyvips
 
-# libvips' search takes a median of every pixel first: five seconds for 100 megapixels, and no better for it.
-_SEARCH_SIDE = 1000
+# libvips' search takes a median of every pixel first: five seconds for 100 megapixels.
+SEARCH_SIDE = 4000
+"""No side is searched that is shorter than this; what is thinner than a pixel of the smaller picture may be lost."""
+
 # Below this there is no room for a product and a border, and the median does not fit in.
 _LEAST_SIDE = 8
 
 
-def box_unlike(flat: pyvips.Image, colour: Sequence[int], threshold: int) -> tuple[int, int, int, int]:
+def box_unlike(
+    flat: pyvips.Image, colour: Sequence[int], threshold: int, search_side: int = SEARCH_SIDE
+) -> tuple[int, int, int, int]:
     """
     Return left, top, width and height of what is further than `threshold` from `colour`; zeros if nothing is.
 
@@ -21,7 +25,7 @@ def box_unlike(flat: pyvips.Image, colour: Sequence[int], threshold: int) -> tup
     """
     if min(flat.width, flat.height) < _LEAST_SIDE:
         return 0, 0, flat.width, flat.height
-    factor = max(1, max(flat.width, flat.height) // _SEARCH_SIDE)
+    factor = max(1, max(flat.width, flat.height) // search_side)
     small = flat.shrink(factor, factor) if factor > 1 and min(flat.width, flat.height) >= factor * _LEAST_SIDE else flat
     scale_x, scale_y = flat.width / small.width, flat.height / small.height
     left, top, width, height = small.find_trim(threshold=threshold, background=list(colour))

@@ -221,7 +221,9 @@ def on_a_terminal(*arguments: str, home: Path) -> str:
     )
     os.close(follower)
     shown = b""
-    while select.select([leader], [], [], 30)[0]:
+    ready = select.poll()
+    ready.register(leader, select.POLLIN)
+    while ready.poll(30_000):
         try:
             part = os.read(leader, 65536)
         except OSError:

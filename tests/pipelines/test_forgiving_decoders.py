@@ -107,6 +107,20 @@ def test_bytes_between_two_segments_of_a_jpeg_cost_neither_the_photo_nor_its_cle
     assert difference(np.asarray(picture), np.asarray(decoded(jpeg))) < 1
 
 
+@pytest.mark.parametrize("recipe", ["web-set", "original-clean"])
+def test_a_scan_header_that_some_phones_write_costs_no_photo(recipe: str, sandbox: Sandbox, limits: Limits) -> None:
+    jpeg = bytearray(photos.jpeg(700, 500))
+    at = jpeg.index(b"\xff\xda")
+    end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    jpeg[end - 3 : end] = b"\x00\x00\x00"
+
+    with (
+        Encoded.from_bytes(bytes(jpeg)) as source,
+        sandbox.render(source, load_recipes()[recipe], limits) as renditions,
+    ):
+        assert len(list(renditions)) > 0
+
+
 @pytest.mark.parametrize("bits", [10, 12])
 def test_a_grey_heic_of_more_than_eight_bits_is_not_white(bits: int, sandbox: Sandbox, limits: Limits) -> None:
     ramp = np.tile(np.linspace(0, 65_535, 256).astype("<u2"), (64, 1))

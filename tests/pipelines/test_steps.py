@@ -208,7 +208,7 @@ def test_a_subject_is_found_in_a_large_photo_to_within_a_pixel_of_the_smaller_on
     pixels = np.full((height, width, 3), 255, np.uint8)
     pixels[top : top + high, left : left + wide] = (30, 60, 90)
 
-    found = subject.box_unlike(pyvips.Image.new_from_array(pixels), (255, 255, 255), 10)
+    found = subject.box_unlike(pyvips.Image.new_from_array(pixels), (255, 255, 255), 10, 1000)
 
     # The median takes a pixel off each corner of the smaller picture, no more.
     slack = 2 * max(1, max(width, height) // 1000)
