@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
@@ -61,8 +62,14 @@ def tools_for(
         yield ProviderTools(transport=transport, sink=shelf, accounts={name: account}), shelf
 
 
+@cache
+def _upload() -> int:
+    """The prepared picture of every wish: one file, because nobody closes it."""
+    return memfd(UPLOAD)
+
+
 def wish(operation: Operation, **changes: Any) -> Request:
-    image = PreparedImage(memfd(UPLOAD), "image/png", 16, 16, 3) if operation.needs_input else None
+    image = PreparedImage(_upload(), "image/png", 16, 16, 3) if operation.needs_input else None
     return Request(operation=operation, idempotency_key="k", input=image, prompt=PROMPT, **changes)
 
 
