@@ -65,6 +65,9 @@ SUBMIT: Final = CallLimits(connect=5, read=60, total=180, reply_bytes=32 * MiB, 
 """A call that starts a task."""
 ASK: Final = CallLimits(connect=5, read=20, total=30, reply_bytes=64 * MiB, paid=False)
 """A call that may be repeated: a poll, a cancel, an erasure."""
+ERROR_BYTES: Final = 16 * MiB
+"""The largest answer that is read where the status says that the call failed."""
+
 FETCH: Final = CallLimits(connect=5, read=30, total=900, reply_bytes=1024 * MiB, paid=False)
 """The download of a result."""
 
@@ -262,7 +265,9 @@ class Transport:
         except (httpx.TransportError, OSError) as error:
             raise lost(error, sent=sent, paid=limits.paid) from None
         try:
-            yield Reply(response, limits.reply_bytes, paid=limits.paid)
+            # What explains an error is read whole; it must not be as large as a film.
+            most = limits.reply_bytes if response.is_success else min(limits.reply_bytes, ERROR_BYTES)
+            yield Reply(response, most, paid=limits.paid)
         finally:
             response.close()
 
