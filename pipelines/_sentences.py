@@ -62,8 +62,12 @@ def _sentence(code: RefusalCode, actual: int | None, limit: int | None, what: st
 def _kind(what: str | None) -> str:
     if what is None:
         return "of a kind that is not read"
-    known = {"video": "a video", "icon": "an icon", "unusual TIFF": "a TIFF of an unusual kind"}
-    known["multi-channel"] = "a picture whose channels are not those of a photo"
+    known = {
+        "video": "a video",
+        "icon": "an icon",
+        "multi-channel": "a picture whose channels are not those of a photo",
+        "unusual TIFF": "a TIFF of an unusual kind",
+    }
     return known.get(what, f"{'an' if what == 'SVG' else 'a'} {what} file")
 
 

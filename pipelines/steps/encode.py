@@ -50,8 +50,6 @@ _SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 }
 # By how much the second try is better: only where the setting itself is the same.
 _CAREFUL_STEP = {"webp": 3, "avif": 0}
-
-
 # How many times as long as the first try another may take, measured at 2,000 px: 4.5 at most.
 _COST_OF_CARE = 5
 

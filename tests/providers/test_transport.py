@@ -18,7 +18,7 @@ from providers.accounts import Account, AllowedHosts
 from providers.addresses import is_public
 from providers.hints import LONGEST, retry_after
 from providers.media import Document, as_blob, media_type_of
-from providers.transport import ASK, SUBMIT, Call
+from providers.transport import ASK, ERROR_BYTES, FETCH, SUBMIT, Call
 from tests.fakes.server import B64, PICTURE, Answer, FakeServer, Seen
 from tests.providers.network import Shelf
 
@@ -188,6 +188,19 @@ class TestFetching:
 
         with pytest.raises(BadResult, match="longer than"):
             transport.fetch(f"{fake.url}/x", here(fake), Shelf())
+
+    @pytest.mark.parametrize(("status", "told"), [(200, True), (500, False)])
+    def test_what_explains_an_error_may_not_be_as_large_as_a_result(
+        self, status: int, told: bool, fake: Echo, transport: Transport
+    ) -> None:
+        fake.next(Answer(status, b'"' + bytes([65]) * ERROR_BYTES + b'"', {"content-type": "application/json"}))
+
+        with transport.call(Call("GET", f"{fake.url}/x", FETCH), here(fake)) as reply:
+            if told:
+                reply.document()
+                return
+            with pytest.raises(BadResult, match="longer than"):
+                reply.document()
 
     def test_a_large_result_passes_with_flat_memory(self, fake: Echo) -> None:
         film = b"\0\0\0\x18ftypmp42" + bytes(32 << 20)
