@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import dashscope
@@ -27,6 +28,7 @@ from providers import Account, AuthFailed, BadResult, ProviderRegistry, Provider
 from providers.accounts import AllowedHosts
 from providers.azure_openai import VERSION
 from providers.bedrock import BedrockProvider, signature
+from providers.hugging_face import HuggingFaceProvider
 from providers.network import NetworkProvider
 from providers.transport import ASK, Call
 from tests.fakes.ark import FakeArk
@@ -207,3 +209,25 @@ def test_every_provider_behind_a_network_can_be_checked() -> None:
 
     assert len(networked) > 20
     assert [adapter.name for adapter in networked if adapter.check_note is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "address", "asked"),
+    [
+        (BedrockProvider, "https://bedrock-runtime.eu-west-1.amazonaws.com", "bedrock.eu-west-1.amazonaws.com"),
+        (BedrockProvider, "https://bedrock-runtime.dev", "bedrock-runtime.dev"),
+        (BedrockProvider, "https://bedrock-runtimegate.example", "bedrock-runtimegate.example"),
+        (HuggingFaceProvider, None, "huggingface.co"),
+        (HuggingFaceProvider, "https://abc.us-east-1.aws.endpoints.huggingface.cloud", "huggingface.co"),
+        (HuggingFaceProvider, "https://gateway.example/hf", "gateway.example"),
+        (HuggingFaceProvider, "https://huggingface.co.example/models", "huggingface.co.example"),
+    ],
+)
+def test_a_check_shows_a_credential_to_no_host_that_its_operator_did_not_choose(
+    provider: type[NetworkProvider], address: str | None, asked: str
+) -> None:
+    account = Account(key=SecretStr(KEY), base_url=address)
+
+    call = provider(ProviderTools(accounts={provider.name: account}))._check_call()
+
+    assert urlsplit(call.url).hostname == asked
