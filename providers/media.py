@@ -117,8 +117,9 @@ def as_blob(value: Any) -> Blob | None:
 def _placed(places: Sequence[Any]) -> Callable[[dict[str, Any]], Any]:
     def placed(found: dict[str, Any]) -> Any:
         number = found.get("\0blob")
-        # Somebody else's document could hold the mark, too; a number beyond the list is left alone.
-        return places[number] if len(found) == 1 and isinstance(number, int) and number < len(places) else found
+        # Somebody else's document could hold the mark, too; what is the number of no place is left alone. The type is
+        # compared, because true and false are integers as well.
+        return places[number] if len(found) == 1 and type(number) is int and 0 <= number < len(places) else found
 
     return placed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import json
 import logging
 import tracemalloc
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from providers import BadResult, OutcomeUnknown, ResultExpired, Transient, Trans
 from providers.accounts import Account, AllowedHosts
 from providers.addresses import is_public
 from providers.hints import LONGEST, retry_after
-from providers.media import Document, as_blob, media_type_of
+from providers.media import Blob, Document, as_blob, media_type_of
 from providers.transport import ASK, ERROR_BYTES, FETCH, SUBMIT, Call
 from tests.fakes.server import B64, PICTURE, Answer, FakeServer, Seen
 from tests.providers.network import Shelf
@@ -369,6 +370,15 @@ class TestDocuments:
 
         assert document.at("a", 0) is None
         assert document.text("a") == ""
+
+    @pytest.mark.parametrize("number", ["-1", "-5", "1", "99", "true", "false", "0.0", '"0"', "null", "[0]"])
+    def test_a_mark_that_the_provider_wrote_itself_stands_for_no_picture(self, number: str) -> None:
+        mark = f'{{"\\u0000blob": {number}}}'.encode()
+
+        document = Document.parse(b'{"theirs": ' + mark + b', "picture": "' + b"QUJD" * 300 + b'"}')
+
+        assert isinstance(document.at("picture"), Blob)
+        assert document.at("theirs") == json.loads(mark)
 
     def test_a_document_of_another_shape_is_nothing(self) -> None:
         document = Document.parse(b'{"a": [1, {"b": null}], "\\u0000blob": 5}')
