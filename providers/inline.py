@@ -23,6 +23,8 @@ from providers.media import SNIFFED_BYTES, Blob, Document, media_type_of
 LONG: Final = 1024
 MOST_REST_BYTES: Final = 4 << 20
 """How much of a document may remain, and be held, when its films are taken out."""
+MOST_RESULTS: Final = 16
+"""How many films one document may hold: more than anybody asks for, and each costs an object before it is looked at."""
 
 _QUOTE: Final = re.compile(rb'"')
 _STOP: Final = re.compile(rb'["\\]')
@@ -44,9 +46,10 @@ def read(chunks: Iterator[bytes], sink: Callable[[Any, str], str], media: str) -
         media: What the type of a result must start with, for example ``video/``.
 
     Raises:
-        BadResult: The body ends within a result, the base64 of one is broken, or too much of the body is no result.
+        BadResult: The body ends within a result, the base64 of one is broken, too much of the body is no result, or it
+            holds too many.
     """
-    body, rest, places = _Body(chunks), bytearray(), list[Any]()
+    body, rest, places, sealed = _Body(chunks), bytearray(), list[SealedResult | Blob](), 0
     while True:
         before, quote = body.upto(_QUOTE)
         rest += before
@@ -65,7 +68,9 @@ def read(chunks: Iterator[bytes], sink: Callable[[Any, str], str], media: str) -
                 rest += b"" if body.ended else b'"'
             else:
                 rest += b'{"\\u0000blob":%d}' % len(places)
-                places.append(_placed(_Data(body, found[1], cut, closed), sink, media))
+                data = _Data(body, found[1], cut, closed)
+                places.append(_placed(data, sink if sealed < MOST_RESULTS else _full, media))
+                sealed += isinstance(places[-1], SealedResult)
         elif body.ended:
             break
         _bounded(rest)
@@ -82,6 +87,10 @@ def _placed(data: _Data, sink: Callable[[Any, str], str], media: str) -> SealedR
     while data.read(1 << 16):
         pass
     return SealedResult(ref, media_type)
+
+
+def _full(_stream: Any, _media_type: str) -> str:
+    raise BadResult(f"The provider's answer holds more than {MOST_RESULTS} results.")
 
 
 def _bounded(rest: bytearray) -> bytearray:

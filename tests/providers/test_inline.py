@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers import BadResult, SealedResult
-from providers.inline import LONG, MOST_REST_BYTES, read
+from providers.inline import LONG, MOST_REST_BYTES, MOST_RESULTS, read
 from providers.media import Blob
 from tests.fakes.films import FILM
 from tests.fakes.server import PICTURE
@@ -172,6 +172,19 @@ def test_what_a_sink_leaves_is_looked_at_all_the_same() -> None:
 
     with pytest.raises(BadResult, match="base64 is broken"):
         read(iter(pieces(body, [512])), hasty, "video/")
+
+
+def test_no_more_is_sealed_than_anybody_asks_for() -> None:
+    shelf = Shelf()
+    others = [encoded(LARGE_PICTURE, "plain")] * 2 * MOST_RESULTS
+
+    answer = read(iter([json.dumps([*others, *[BASE64] * MOST_RESULTS]).encode()]), shelf, "video/")
+
+    assert isinstance(answer.at(len(others) + MOST_RESULTS - 1), SealedResult), "what is dropped does not count"
+    shelf.kept.clear()
+    with pytest.raises(BadResult, match=f"more than {MOST_RESULTS} results"):
+        read(iter([json.dumps([BASE64] * 50).encode()]), shelf, "video/")
+    assert len(shelf.kept) == MOST_RESULTS
 
 
 @pytest.mark.parametrize("filler", [b'"' + b"a b " * (MOST_REST_BYTES // 4) + b'"', b"[" + b"1," * MOST_REST_BYTES])
