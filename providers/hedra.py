@@ -191,8 +191,12 @@ def by_code(problem: Problem, error: Document, *, ended: bool) -> ProviderError 
 
 def failed(problem: Problem, error: Any) -> ProviderError:
     """Explain a task that ended as failed, or one of its results."""
-    # The answer names the net cost once there is one: nothing, where all was paid back.
-    return problem.ended(by_code(problem, Document(error), ended=True), Charged.by_cost(problem.document.at("cost")))
+    # The answer names the net cost once there is one: nothing, where all was paid back. Of a task that the vendor does
+    # not call failed, that may still be to come.
+    charged = Charged.by_cost(problem.document.at("cost"))
+    if charged is Charged.NO and problem.document.text("status") != "FAILED":
+        charged = Charged.MAYBE
+    return problem.ended(by_code(problem, Document(error), ended=True), charged)
 
 
 def failure(problem: Problem) -> ProviderError:

@@ -58,6 +58,13 @@ class FakeHedra(FakeFilms):
         "no error": {"status": "FAILED", "error": None},
         "EXPIRED": {"status": "COMPLETED", "outputs": [_output("EXPIRED")]},
         "failed output": {"status": "COMPLETED", "outputs": [_output("FAILED", error=_error("MODERATION_FAILED"))]},
+        "failed output, no cost": {
+            "status": "COMPLETED",
+            "outputs": [_output("FAILED", error=_error("INTERNAL"))],
+            "cost": 0.0,
+        },
+        "strange output, no cost": {"status": "COMPLETED", "outputs": [_output("MOVED")], "cost": 0},
+        "strange output, paid": {"status": "COMPLETED", "outputs": [_output("MOVED")], "cost": 0.25},
         "empty": {"status": "COMPLETED", "outputs": []},
         "DREAMING": {"status": "DREAMING"},
     }

@@ -74,6 +74,9 @@ class TestHedra(FilmContract):
         ("no error", TaskFailed, {}),
         ("EXPIRED", ResultExpired, {}),
         ("failed output", ContentRefused, {"stage": "output"}),
+        ("failed output, no cost", TaskFailed, {"charged": "maybe"}),
+        ("strange output, no cost", TaskFailed, {"charged": "maybe"}),
+        ("strange output, paid", TaskFailed, {"charged": "yes"}),
         ("empty", BadResult, {}),
         ("DREAMING", BadResult, {}),
     ]
