@@ -132,7 +132,7 @@ class Advance:
     def _finish(self, run: Run) -> None:
         finish_settled(run.lease, self._bench)
         log.info("job ended", job=run.job.id, outcome=run.job.outcome, code=run.job.error_code)
-        if run.job.owed:
+        if run.job.owed or run.job.left:
             erase_owed(self._bench, run.job.id)
 
     def _guarded(self, run: Run, step: Callable[[Run], Wait | None]) -> Wait | None:

@@ -6,8 +6,9 @@ Best effort, and recorded: what a provider answers, or that it did not, stands i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -18,7 +19,7 @@ from worker.choosing import key_of
 from worker.errors import JobDamagedError, ServerUnavailableError
 from worker.faults import WorkerFault
 from worker.records import JobId, JobRecord, JobState
-from worker.transfers import ACCEPTED, Transfers, amended, erased
+from worker.transfers import ACCEPTED, LeftTasks, Transfers, amended, erased
 
 MOST_TRIES: Final = 5
 FIRST_BACKOFF: Final = timedelta(seconds=30)
@@ -36,13 +37,14 @@ def erase_owed(bench: Bench, job_id: JobId) -> None:
         job = bench.jobs.erasures.claim(job_id, lease_for=timedelta(seconds=bench.settings.lease_seconds))
         if job is None:
             return
-        transfers, retryable = _asked(bench, job)
+        transfers, owed, left = _asked(bench, job)
         reach(WorkerFault.ERASED_LATER)
-        again = FIRST_BACKOFF * 2 ** (job.erase_tries - 1) if retryable and job.erase_tries < MOST_TRIES else None
-        bench.jobs.erasures.answer(job_id, transfers, again_in=again)
+        retryable = (owed or left) and job.erase_tries < MOST_TRIES
+        again = FIRST_BACKOFF * 2 ** (job.erase_tries - 1) if retryable else None
+        bench.jobs.erasures.answer(job_id, transfers, again_in=again, owed=owed, left=left)
         if job.outcome is not JobState.DONE:
             bench.gate.leave(key_of(bench, job.provider), job_id)
-        log.info("provider asked to erase", job=job_id, answer=transfers[-1].erasure if transfers else None)
+        log.info("provider asked to erase", job=job_id, answers=[transfer.erasure for transfer in transfers])
     except JobDamagedError as error:
         # What it says of the task cannot be trusted, and the record's end is not far.
         log.error("erasure of a damaged record left undone", job=job_id, problem=str(error))
@@ -51,20 +53,36 @@ def erase_owed(bench: Bench, job_id: JobId) -> None:
         log.warning("erasure left to the sweeper", job=job_id, problem=str(error))
 
 
-def _asked(bench: Bench, job: JobRecord) -> tuple[Transfers, bool]:
-    """Give the transfers with the provider's answers, and whether asking again may help."""
-    transfers = job.transfers
+def _asked(bench: Bench, job: JobRecord) -> tuple[Transfers, bool, LeftTasks]:
+    """Give the transfers with the providers' answers, and what to ask about again: the task, or failed ones."""
+    transfers, owed, left = job.transfers, False, list[tuple[int, Mapping[str, Any]]]()
+    for number, task in job.left:
+        transfers, again = _asked_about(bench, transfers, number, task)
+        if again:
+            left.append((number, task))
+    if job.owed:
+        running = job.outcome is not JobState.DONE and not job.results
+        transfers, owed = _asked_about(bench, transfers, -1, job.task, running=running)
+    return transfers, owed, tuple(left)
+
+
+def _asked_about(
+    bench: Bench, transfers: Transfers, number: int, found: Mapping[str, Any] | None, *, running: bool = False
+) -> tuple[Transfers, bool]:
+    """Give the transfers with the provider's answers about one task, and whether asking again may help."""
     try:
-        tools = ProviderTools(transport=bench.transport, accounts=bench.accounts)
-        provider, task = bench.providers.build(job.provider, tools), Task.model_validate(job.task)
-        if job.outcome is not JobState.DONE and not job.results:
-            transfers = amended(transfers, cancelled=_cancelled(provider, task))
-        return erased(transfers, provider.erase(task)), False
+        task = Task.model_validate(found)
+        provider = bench.providers.build(
+            task.provider, ProviderTools(transport=bench.transport, accounts=bench.accounts)
+        )
+        if running:
+            transfers = amended(transfers, number, cancelled=_cancelled(provider, task))
+        return erased(transfers, provider.erase(task), number), False
     except ProviderError as error:
-        return amended(transfers, erasure=error.code), error.retryable
+        return amended(transfers, number, erasure=error.code), error.retryable
     except ValueError:
         # The task in the record is none that could be asked for.
-        return amended(transfers, erasure=TaskNotFound.code), False
+        return amended(transfers, number, erasure=TaskNotFound.code), False
 
 
 def _cancelled(provider: Provider, task: Task) -> str | None:

@@ -15,7 +15,7 @@ import redis
 
 from worker.errors import translated
 from worker.records import JobId, JobRecord, decode_record
-from worker.transfers import Transfers, encode_transfers
+from worker.transfers import LeftTasks, Transfers, encode_left, encode_transfers
 
 
 class ErasureQueue:
@@ -42,13 +42,28 @@ class ErasureQueue:
             answer = self._claim(keys=self._keys(job_id), args=[job_id, _ms(lease_for)])
         return decode_record(job_id, dict(zip(answer[::2], answer[1::2], strict=True))) if answer else None
 
-    def answer(self, job_id: JobId, transfers: Transfers, *, again_in: timedelta | None = None) -> None:
-        """Write how it went; without `again_in` nothing is owed any more."""
+    def answer(
+        self,
+        job_id: JobId,
+        transfers: Transfers,
+        *,
+        again_in: timedelta | None = None,
+        owed: bool = False,
+        left: LeftTasks = (),
+    ) -> None:
+        """
+        Write how it went; without `again_in` nothing is owed any more.
+
+        Args:
+            owed: Whether the record's task is to be asked about again.
+            left: The failed tasks that are.
+        """
+        if again_in is None:
+            owed, left = False, ()
+        fields = {"transfers": encode_transfers(transfers), "owed": str(int(owed)), "left": encode_left(left)}
+        flat = [part for pair in fields.items() for part in pair]
         with translated():
-            self._answer(
-                keys=self._keys(job_id),
-                args=[job_id, encode_transfers(transfers), "" if again_in is None else _ms(again_in)],
-            )
+            self._answer(keys=self._keys(job_id), args=[job_id, "" if again_in is None else _ms(again_in), *flat])
 
     def due(self, limit: int, look_again: timedelta) -> list[JobId]:
         """List those that nobody is at and put their next look off by `look_again`."""

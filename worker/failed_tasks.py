@@ -17,7 +17,7 @@ from worker.faults import WorkerFault
 from worker.gate import jittered
 from worker.records import JobState
 from worker.run import Run
-from worker.transfers import Transfers, amended, encode_transfers, erased, failed_tasks
+from worker.transfers import Transfers, amended, encode_left, encode_transfers, erased, failed_tasks
 
 MOST_TASKS: Final = 3
 """How many tasks of one job may fail for nothing; with the last of them the job fails, too."""
@@ -46,15 +46,19 @@ def begin_again(run: Run, error: TaskFailed) -> timedelta:
     return jittered(PAUSE * 2 ** (failed - 1))
 
 
-def let_go(run: Run) -> bool:
-    """Have a failed task erased before another takes its place in the record; False if that must be asked for again."""
+def let_go(run: Run) -> None:
+    """
+    Have a failed task erased before another takes its place in the record.
+
+    The user's picture does not wait for the deletion of what failed: what could not be erased stays owed, and is asked
+    for again after the job's end.
+    """
+    task = run.job.task
+    assert task is not None, "only a task that was made can be let go"
     transfers, owed = asked_to_erase(run)
-    fields = {"transfers": encode_transfers(transfers)}
-    if owed:
-        run.note(fields, transfers=transfers)
-        return False
-    run.note(fields | {"task": "null", "owed": "0"}, transfers=transfers, task=None, owed=False)
-    return True
+    left = (*run.job.left, (len(transfers) - 1, task)) if owed else run.job.left
+    fields = {"transfers": encode_transfers(transfers), "task": "null", "owed": "0", "left": encode_left(left)}
+    run.note(fields, transfers=transfers, task=None, owed=False, left=left)
 
 
 def asked_to_erase(run: Run) -> tuple[Transfers, bool]:

@@ -21,7 +21,7 @@ from typing import NewType
 from pipelines.sources import Note
 from storage import ObjectRef
 from worker.errors import JobDamagedError
-from worker.transfers import Transfers, decode_transfers
+from worker.transfers import LeftTasks, Transfers, decode_left, decode_transfers
 
 JobId = NewType("JobId", str)
 
@@ -135,7 +135,9 @@ class JobRecord:
     """Providers that certainly did not charge and are not asked again."""
     transfers: Transfers = ()
     owed: bool = False
-    """Whether a provider still keeps a copy that it has not been asked to erase."""
+    """Whether the provider of `task` still keeps a copy that it has not been asked to erase."""
+    left: LeftTasks = ()
+    """Failed tasks before it that could not be erased yet."""
     erase_tries: int = 0
     error_code: str | None = None
     error_message: str | None = None
@@ -266,6 +268,7 @@ def _decoded(job_id: JobId, fields: Mapping[bytes, bytes]) -> JobRecord:
         tried=tuple(json.loads(text.get("tried", "[]"))),
         transfers=decode_transfers(text.get("transfers", "[]")),
         owed=text.get("owed") == "1",
+        left=decode_left(text.get("left", "[]")),
         erase_tries=int(text.get("erase_tries", "0")),
         error_code=text.get("error_code"),
         error_message=text.get("error_message"),

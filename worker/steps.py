@@ -73,8 +73,8 @@ def prepare(run: Run) -> Wait | None:
     if run.recipe.operation is None:
         run.advance(JobState.RENDERING)
         return None
-    if run.job.task is not None and not let_go(run):
-        return Wait(LOOK_AGAIN, strike=True)
+    if run.job.task is not None:
+        let_go(run)
     # Before the intent: a job that waits for its turn must not look like one whose call was lost.
     wait = run.choose()
     if wait is not None:

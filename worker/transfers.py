@@ -9,7 +9,7 @@ provider says it keeps and until when, and what became of the request to erase i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -87,6 +87,9 @@ class Transfer:
 
 Transfers = tuple[Transfer, ...]
 
+LeftTasks = tuple[tuple[int, Mapping[str, Any]], ...]
+"""Failed tasks whose providers have yet to erase them: the number of the transfer that made each, and the task."""
+
 
 def begun(transfers: Transfers, transfer: Transfer) -> Transfers:
     """Add a transfer that is about to be made. One that the same provider turned down just before is continued."""
@@ -117,14 +120,14 @@ def answered(transfers: Transfers, able: Capabilities, answer: str, task: Task |
     return (*transfers[:-1], last)
 
 
-def amended(transfers: Transfers, **changes: Any) -> Transfers:
-    """Change the last transfer, if there is one."""
-    return (*transfers[:-1], replace(transfers[-1], **changes)) if transfers else transfers
+def amended(transfers: Transfers, number: int = -1, /, **changes: Any) -> Transfers:
+    """Change a transfer, the last unless another is named, if there is one of that number."""
+    return _with(transfers, number, lambda transfer: replace(transfer, **changes))
 
 
-def erased(transfers: Transfers, erasure: Erasure) -> Transfers:
-    """Complete the last transfer by the provider's answer about its copy."""
-    return (*transfers[:-1], transfers[-1].was_erased(erasure)) if transfers else transfers
+def erased(transfers: Transfers, erasure: Erasure, number: int = -1, /) -> Transfers:
+    """Complete a transfer, the last unless another is named, by the provider's answer about its copy."""
+    return _with(transfers, number, lambda transfer: transfer.was_erased(erasure))
 
 
 def encode_transfers(transfers: Transfers) -> str:
@@ -140,6 +143,24 @@ def decode_transfers(text: str) -> Transfers:
 def failed_tasks(transfers: Transfers) -> list[str]:
     """Name the providers whose tasks failed for nothing, one name for each task."""
     return [transfer.provider for transfer in transfers if transfer.answer == TaskFailed.code]
+
+
+def encode_left(left: LeftTasks) -> str:
+    """Write failed tasks that are still to be erased as the record's `left` field."""
+    return json.dumps(left, separators=(",", ":"))
+
+
+def decode_left(text: str) -> LeftTasks:
+    """Read what `encode_left` wrote."""
+    return tuple((int(number), task) for number, task in json.loads(text))
+
+
+def _with(transfers: Transfers, number: int, change: Callable[[Transfer], Transfer]) -> Transfers:
+    if not -len(transfers) <= number < len(transfers):
+        return transfers
+    changed = list(transfers)
+    changed[number] = change(transfers[number])
+    return tuple(changed)
 
 
 def _turned_down(transfer: Transfer) -> bool:

@@ -10,7 +10,17 @@ from dataclasses import replace
 
 import pytest
 
-from providers import Charged, Done, Pending, Provider, ProviderRegistry, Task, TaskFailed, Transient
+from providers import (
+    Charged,
+    Done,
+    Erasure,
+    Pending,
+    Provider,
+    ProviderRegistry,
+    Task,
+    TaskFailed,
+    Transient,
+)
 from tests.fakes.task_vendors import FakeFal
 from tests.harness import pools
 from tests.promises.test_p7_lost_calls import Killed
@@ -149,9 +159,116 @@ def test_p7_a_failed_task_that_cannot_be_erased_is_not_forgotten(
     waiting = visits.once(job.id)
     ended = visits.until_ended(job.id)
 
-    assert (waiting.state, waiting.owed, waiting.transfers[-1].erasure) == (JobState.PREPARING, True, "transient")
+    assert (waiting.state, waiting.strikes, waiting.transfers[0].erasure) == (JobState.AWAITING, 0, "transient")
+    assert [(number, task["provider"]) for number, task in waiting.left] == [(0, DEVELOP)]
     assert (ended.state, [transfer.erasure for transfer in ended.transfers]) == (JobState.DONE, ["erased"] * 2)
-    assert left_behind(visits) == []
+    assert (ended.left, ended.owed, left_behind(visits)) == ((), False, [])
+
+
+def still_owed(visits: Visits) -> list[bytes]:
+    found: list[bytes] = visits.pool.deployment.redis.zrange(visits.bench.jobs.erasures.key, 0, -1)
+    return found
+
+
+def until_ended_with_a_full_bin(visits: Visits, job_id: str) -> JobRecord:
+    """Whenever a task is to be erased, the first attempt of the visit fails; it would fail at the next visit, too."""
+    full = visits.pool.folder / "darkroom" / "erase-fails"
+    full.touch()
+
+    def ended(record: JobRecord) -> bool:
+        full.touch()
+        return record.state.ended
+
+    return visits.until(job_id, ended)
+
+
+def test_p7_a_failed_task_that_is_never_erased_costs_the_job_nothing(
+    replicate_too: Visits, fal: FakeFal, spoil: Callable[[int, Charged], None]
+) -> None:
+    visits = replicate_too
+    visits.bench = replace(visits.bench, prices={DEVELOP: {"default": 0.1}, "fal": {"default": 0.2}})
+    spoil(1, Charged.NO)
+    job = visits.submit("auto")
+
+    ended = until_ended_with_a_full_bin(visits, job.id)
+    (visits.pool.folder / "darkroom" / "erase-fails").unlink()
+    owed = still_owed(visits)
+    later = visits.once(job.id)
+
+    assert (ended.state, ended.provider, ended.strikes) == (JobState.DONE, "fal", 0)
+    assert [(transfer.provider, transfer.answer, transfer.erasure) for transfer in ended.transfers] == [
+        (DEVELOP, "task-failed", "transient"),
+        ("fal", "accepted", "unsupported"),
+    ]
+    assert owed == [job.id.encode()]
+    assert [transfer.erasure for transfer in later.transfers] == ["erased", "unsupported"]
+    assert (later.left, left_behind(visits), still_owed(visits)) == ((), [], [])
+
+
+def test_p7_each_failed_task_is_asked_about_until_it_is_erased(
+    visits: Visits, spoil: Callable[[int, Charged], None]
+) -> None:
+    spoil(99, Charged.NO)
+    job = visits.submit(DEVELOP)
+
+    ended = until_ended_with_a_full_bin(visits, job.id)
+    (visits.pool.folder / "darkroom" / "erase-fails").unlink()
+    later = visits.once(job.id)
+
+    assert (ended.state, ended.error_code) == (JobState.FAILED, "task-failed")
+    # At the end the first of three attempts failed.
+    assert [transfer.erasure for transfer in ended.transfers] == ["transient", "erased", "erased"]
+    assert ([number for number, _ in ended.left], ended.owed) == ([0], False)
+    assert [transfer.erasure for transfer in later.transfers] == ["erased"] * 3
+    # Nobody asks to stop what has failed, except the last one, which the job ended with.
+    assert [transfer.cancelled for transfer in later.transfers] == [None, None, "accepted"]
+    assert (later.left, left_behind(visits)) == ((), [])
+
+
+def test_p7_a_failed_task_that_cannot_be_erased_is_given_up_like_any_other(
+    visits: Visits, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[int, Charged], None]
+) -> None:
+    spoil(1, Charged.NO)
+    erase, first = adapter(DEVELOP)._erase, list[str]()
+
+    def failing(provider: Provider, task: Task) -> Erasure:
+        first[:] = first or [task.task_id]
+        if task.task_id in first:
+            raise Transient("The bin is full.")
+        return erase(provider, task)
+
+    monkeypatch.setattr(adapter(DEVELOP), "_erase", failing)
+    job = visits.submit(DEVELOP)
+    ended = visits.until_ended(job.id)
+    record = [visits.once(job.id) for _ in range(9)][-1]
+
+    assert (ended.state, [number for number, _ in ended.left]) == (JobState.DONE, [0])
+    assert (record.erase_tries, record.left, still_owed(visits)) == (5, (), [])
+    assert [transfer.erasure for transfer in record.transfers] == ["transient", "erased"]
+
+
+def test_p7_a_job_cancelled_before_its_second_task_has_the_first_erased_once_that_can_be(
+    visits: Visits, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[int, Charged], None]
+) -> None:
+    spoil(1, Charged.NO)
+    job = visits.submit(DEVELOP)
+    visits.until(job.id, lambda record: record.transfers[-1:] and record.transfers[-1].answer == "task-failed")
+    (visits.pool.folder / "darkroom" / "erase-fails").touch()
+
+    def die(point: WorkerFault) -> None:
+        if point is WorkerFault.PREPARED:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.steps.reach", die)
+        with pytest.raises(Killed):
+            visits.once(job.id)
+    between = visits.pool.client.cancel(job.id)
+    ended = visits.once(job.id)
+
+    assert (between.task, between.owed, len(between.left)) == (None, False, 1)
+    assert [transfer.erasure for transfer in ended.transfers] == ["erased"]
+    assert (ended.state, ended.left, left_behind(visits)) == (JobState.CANCELLED, (), [])
 
 
 def test_p7_a_job_cancelled_between_two_tasks_buys_no_second_and_has_the_first_erased(

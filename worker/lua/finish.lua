@@ -8,5 +8,6 @@ redis.call('HDEL', job, 'lease_until', 'wake_at')
 redis.call('PEXPIRE', job, ARGV[3])
 redis.call('ZREM', open_jobs, ARGV[1])
 -- A provider still keeps a copy that nobody has asked it to erase: whoever can, does so after the end.
-if redis.call('HGET', job, 'owed') == '1' then redis.call('ZADD', KEYS[5], now, ARGV[1]) end
+local left = redis.call('HGET', job, 'left')
+if redis.call('HGET', job, 'owed') == '1' or (left and left ~= '[]') then redis.call('ZADD', KEYS[5], now, ARGV[1]) end
 return now
