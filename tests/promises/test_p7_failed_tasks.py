@@ -11,11 +11,13 @@ from dataclasses import replace
 import pytest
 
 from providers import (
+    BadResult,
     Charged,
     Done,
     Erasure,
     Pending,
     Provider,
+    ProviderError,
     ProviderRegistry,
     Task,
     TaskFailed,
@@ -269,6 +271,29 @@ def test_p7_a_job_cancelled_before_its_second_task_has_the_first_erased_once_tha
     assert (between.task, between.owed, len(between.left)) == (None, False, 1)
     assert [transfer.erasure for transfer in ended.transfers] == ["erased"]
     assert (ended.state, ended.left, left_behind(visits)) == (JobState.CANCELLED, (), [])
+
+
+def test_p7_what_put_the_first_task_off_does_not_count_against_the_second(
+    visits: Visits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A useless result may be asked for anew once, of each task."""
+    answers: list[ProviderError] = [
+        BadResult("No film."),
+        TaskFailed("The film was spoilt.", charged=Charged.NO),
+        Transient("The line is busy."),
+        BadResult("No film."),
+    ]
+    poll = adapter(DEVELOP)._poll
+
+    def answering(provider: Provider, task: Task) -> Done | Pending:
+        if answers:
+            raise answers.pop(0)
+        return poll(provider, task)
+
+    monkeypatch.setattr(adapter(DEVELOP), "_poll", answering)
+    ended = visits.until_ended(visits.submit(DEVELOP).id)
+
+    assert (ended.state, ended.error_code, len(visits.pool.charges())) == (JobState.DONE, None, 2)
 
 
 def test_p7_a_job_cancelled_between_two_tasks_buys_no_second_and_has_the_first_erased(

@@ -17,6 +17,8 @@ if tonumber(ARGV[5]) > 0 then
   end
 elseif tonumber(ARGV[5]) == 0 then
   redis.call('HSET', job, 'strikes', 0)
+  -- What put the job off is counted in strikes.
+  redis.call('HDEL', job, 'put_off_by')
 end
 redis.call('HDEL', job, 'lease_until')
 redis.call('HSET', job, 'wake_at', wake)
