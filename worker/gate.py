@@ -179,8 +179,14 @@ class Gate:
         with translated():
             self._client.zrem(self._key(key, "slots"), holder)
 
-    def report(self, key: AccountKey, verdict: Verdict) -> bool:
-        """Take in what an answer says about the account, and say whether that stopped it."""
+    def report(self, key: AccountKey, verdict: Verdict, *, blamed: str = "") -> bool:
+        """
+        Take in what an answer says about the account, and say whether that stopped it.
+
+        Args:
+            blamed: Who may have caused a fault by what he asked for: of his in a row, one is counted. Empty where it
+                can only be the provider's.
+        """
         args: list[str | int] = [
             verdict.what,
             verdict.reason,
@@ -188,6 +194,7 @@ class Gate:
             FAULTS_IN_A_ROW,
             _ms(LONGEST_STOP),
             str(key),
+            blamed,
         ]
         with translated():
             return bool(self._report(keys=[self._key(key, "state"), self._accounts], args=args))

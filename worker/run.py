@@ -30,6 +30,7 @@ from providers import (
     ProviderError,
     ProviderTools,
     Request,
+    TaskFailed,
     Transient,
     WebhookSupport,
 )
@@ -191,8 +192,10 @@ class Run:
         verdict = verdict_of(error, own_model=own_model)
         if verdict is None:
             return
+        # A call that fails is the provider's fault. A task may also have failed because of what it was to make.
+        blamed = (self.job.subject_hash or self.job.id) if isinstance(error, TaskFailed) else ""
         try:
-            stopped = self.bench.gate.report(key_of(self.bench, provider.name), verdict)
+            stopped = self.bench.gate.report(key_of(self.bench, provider.name), verdict, blamed=blamed)
         except ServerUnavailableError as problem:
             log.warning("account's health not told", provider=provider.name, problem=str(problem))
             return

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from metrics.figures import StopReason
 from providers import (
     BadResult,
     Charged,
@@ -29,6 +30,7 @@ from tests.promises.test_p7_lost_calls import Killed
 from tests.worker.visits import Visits, sandbox, visits
 from worker import failed_tasks
 from worker.faults import WorkerFault
+from worker.gate import FAULTS_IN_A_ROW
 from worker.records import JobRecord, JobState
 
 __all__ = ["pools", "sandbox", "visits"]
@@ -271,6 +273,29 @@ def test_p7_a_job_cancelled_before_its_second_task_has_the_first_erased_once_tha
     assert (between.task, between.owed, len(between.left)) == (None, False, 1)
     assert [transfer.erasure for transfer in ended.transfers] == ["erased"]
     assert (ended.state, ended.left, left_behind(visits)) == (JobState.CANCELLED, (), [])
+
+
+@pytest.mark.parametrize(
+    ("subjects", "reason"),
+    [
+        (["u-1"] * FAULTS_IN_A_ROW, None),
+        ([f"u-{number}" for number in range(FAULTS_IN_A_ROW)], StopReason.FAULTS),
+        ([None] * FAULTS_IN_A_ROW, StopReason.FAULTS),
+    ],
+    ids=["of one person", "of several", "of nobody in particular"],
+)
+def test_p7_failed_tasks_of_one_person_are_one_fault_of_the_account(
+    visits: Visits, spoil: Callable[[int, Charged], None], subjects: list[str | None], reason: StopReason | None
+) -> None:
+    """Otherwise whoever knows what a provider stumbles over could stop it for everybody."""
+    spoil(99, Charged.NO)
+    jobs = [visits.submit(DEVELOP, subject=subject).id for subject in subjects]
+    for job in jobs:
+        visits.until(job, lambda record: record.task is not None)
+    failed = [visits.once(job).transfers[-1].answer for job in jobs]
+
+    assert failed == ["task-failed"] * FAULTS_IN_A_ROW
+    assert [state.reason for state in visits.bench.gate.states()] == [reason]
 
 
 def test_p7_what_put_the_first_task_off_does_not_count_against_the_second(

@@ -171,6 +171,22 @@ def test_faults_stop_the_account_only_when_they_come_in_a_row(gate: Gate) -> Non
     assert not enter(gate, "next").needs_a_person
 
 
+def test_faults_that_one_person_may_have_caused_are_one(gate: Gate) -> None:
+    fault = verdict_of(Transient("x"))
+    assert fault is not None
+    people = [f"person-{number}" for number in range(FAULTS_IN_A_ROW)]
+
+    first = [gate.report(KEY, fault, blamed=each) for each in people[:1] * 20 + people[1:-1] + people[:-1]]
+    last = gate.report(KEY, fault, blamed=people[-1])
+    again = gate.report(KEY, fault, blamed=people[0])
+
+    assert not any(first)
+    assert last
+    assert again, "who tries after a stop and meets the fault stops the account anew, whoever it is"
+    gate.report(KEY, WELL)
+    assert not gate.report(KEY, fault, blamed=people[0])
+
+
 def test_after_a_stop_one_call_tries_and_the_others_wait_for_it(gate: Gate, client: redis.Redis) -> None:
     gate.report(KEY, Verdict("stopped", StopReason.OUT_OF_CREDIT, STOP_FOR))
     let_time_pass(gate, client)
