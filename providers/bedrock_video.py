@@ -25,8 +25,17 @@ from urllib.parse import quote, urlsplit
 from providers.accounts import AllowedHosts
 from providers.bedrock import HOME, access_key, failure, region_in, signature
 from providers.capabilities import Capabilities, EraseSupport, IdempotencySupport, Operation, Shape
-from providers.errors import AuthFailed, BadResult, OutcomeUnknown, ProviderError, Stage, TaskNotFound, Transient
-from providers.exchange import Done, Erasure, ErasureOutcome, Pending, Request, SealedResult, Task
+from providers.errors import (
+    AuthFailed,
+    BadResult,
+    InvalidRequest,
+    OutcomeUnknown,
+    ProviderError,
+    Stage,
+    TaskNotFound,
+    Transient,
+)
+from providers.exchange import Done, Erasure, ErasureOutcome, OutputPlace, Pending, Request, SealedResult, Task
 from providers.models import Model
 from providers.network import NetworkProvider, encoded, prompt_of
 from providers.problems import Problem
@@ -38,6 +47,7 @@ _ARN: Final = re.compile(r"arn:aws(?:-[^:]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:
 _SETTING: Final = "DAYFLY_PROVIDER_BEDROCK_VIDEO_OUTPUT"
 _BUCKET: Final = re.compile(r"[a-z0-9][.a-z0-9-]{1,61}[a-z0-9]")
 _KEY: Final = re.compile(r"<Key>([^<]*)</Key>")
+_STATUS: Final = re.compile(r"<(?:Status|ObjectLockEnabled)>\s*(Enabled|Suspended)\b")
 _REFUSED: Final = re.compile(r"content filter|responsible ai|moderat|policy", re.IGNORECASE)
 
 
@@ -141,6 +151,27 @@ class BedrockVideoProvider(NetworkProvider):
         for key in self._listed(task):
             self._delete(task, self.bucket.url_of(key))
         return Erasure(ErasureOutcome.ERASED, datetime.now(UTC))
+
+    def _output_place(self) -> OutputPlace:
+        try:
+            self._told_by_bucket("list-type=2&max-keys=1")
+        except TaskNotFound:
+            raise InvalidRequest(f"There is no bucket of the name in {_SETTING}.", field="output") from None
+        return OutputPlace(versions=self._status("versioning="), lock=self._status("object-lock="))
+
+    def _status(self, question: str) -> str | None:
+        try:
+            found = _STATUS.search(self._told_by_bucket(question))
+        except AuthFailed:
+            return None
+        except TaskNotFound:
+            # So S3 says that nothing of the kind was ever set.
+            return ""
+        return found[1] if found else ""
+
+    def _told_by_bucket(self, question: str) -> str:
+        with self._reply(Call("GET", f"{self.bucket.url}/?{question}", ASK), task=True) as reply:
+            return reply.stream().read().decode("utf-8", "replace")
 
     def _listed(self, task: Task) -> list[str]:
         """List what lies in the task's folder of the bucket."""

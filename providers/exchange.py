@@ -142,6 +142,20 @@ class ErasureOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class OutputPlace:
+    """
+    What a bucket of the account's own, where results land, does with what is deleted.
+
+    Attributes:
+        versions: ``Enabled``, ``Suspended``, or empty if none were ever kept; None if the credential is not shown it.
+        lock: ``Enabled`` or empty; None if the credential is not shown it.
+    """
+
+    versions: str | None
+    lock: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """
     The answer to a request to delete the provider's copy.

@@ -30,7 +30,17 @@ from providers.errors import (
     ProviderError,
     TaskNotFound,
 )
-from providers.exchange import Done, Erasure, ErasureOutcome, InMemory, Pending, PreparedImage, Request, Task
+from providers.exchange import (
+    Done,
+    Erasure,
+    ErasureOutcome,
+    InMemory,
+    OutputPlace,
+    Pending,
+    PreparedImage,
+    Request,
+    Task,
+)
 from providers.transport import Transport
 
 
@@ -163,6 +173,22 @@ class Provider(ABC):
         """
         with self._translated("check"):
             self._ping()
+
+    def output_place(self) -> OutputPlace | None:
+        """
+        Ask the bucket of the account's own where results land how it treats what is deleted; None if they land nowhere
+        but at the provider.
+
+        Raises:
+            AuthFailed: The account names no bucket, or its credential opens it not.
+            InvalidRequest: There is no such bucket.
+            ProviderError: As documented at each class.
+        """
+        with self._translated("output_place"):
+            return self._output_place()
+
+    def _output_place(self) -> OutputPlace | None:
+        return None
 
     def _ping(self) -> None:
         raise InvalidRequest(f"The credential of {self.name!r} cannot be checked: {self.check_note}")

@@ -41,6 +41,11 @@ class FakeBedrockVideo(FakeFilms):
         self.objects: dict[str, bytes] = {"films/other/output.mp4": FILM, f"films/{'0' * 12}1/kept.txt": b"x"}
         self.tokens: dict[str, tuple[bytes, str]] = {}
         self.remembers = True
+        # What the bucket says of itself; as S3 says that nothing was ever set.
+        self.settings = {
+            "versioning=": Answer(200, b"<VersioningConfiguration/>"),
+            "object-lock=": Answer(404, b"<Error/>"),
+        }
 
     @property
     def output(self) -> str:  # type: ignore[override]  # of this account there always is one
@@ -104,10 +109,12 @@ class FakeBedrockVideo(FakeFilms):
 
     def stored(self, seen: Seen) -> Answer:
         name = unquote(seen.path.removeprefix(f"/{BUCKET}/"))
+        if not name and seen.query in self.settings:
+            return self.settings[seen.query]
         if not name:
             asked = parse_qs(seen.query)
             self.demand(seen.method == "GET" and asked["list-type"] == ["2"], "the list of a folder")
-            keys = [key for key in sorted(self.objects) if key.startswith(asked["prefix"][0])]
+            keys = [key for key in sorted(self.objects) if key.startswith(asked.get("prefix", [""])[0])]
             listed = "".join(f"<Contents><Key>{key.replace('&', '&amp;')}</Key></Contents>" for key in keys)
             return Answer(200, f"<ListBucketResult>{listed}</ListBucketResult>".encode(), {"content-type": "text/xml"})
         if seen.method == "DELETE":

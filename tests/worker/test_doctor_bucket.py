@@ -7,14 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from metrics.instruments import BLOB_STORE_WEAKNESS, BlobStoreWeakness
+from providers import Account
 from storage import StoreConfigError, load_policies, open_blob_store
+from tests.fakes.bedrock import ACCESS_KEY as FILMS_ACCESS_KEY
+from tests.fakes.bedrock import SECRET as FILMS_SECRET
+from tests.fakes.bedrock import TOKEN
+from tests.fakes.bedrock_video import FakeBedrockVideo
+from tests.fakes.server import Answer
 from tests.s3 import SECRET_KEY, MotoServer
 from tests.valkey import PrivateValkey
 from worker.blob_settings import refuse_a_store_that_keeps
 from worker.cli import ExitCode, main
 from worker.doctor import Finding, Verdict
+from worker.doctor._providers import outputs
 from worker.doctor._stores import blobs
 from worker.settings import Settings
 from worker.wiring import Deployment, Role
@@ -123,3 +131,93 @@ def test_weaknesses_are_counted_until_they_are_gone(moto: MotoServer) -> None:
     refuse_a_store_that_keeps(store, policies)
 
     assert (before, seen()) == ({BlobStoreWeakness.UNFINISHED, BlobStoreWeakness.EXPIRY}, set())
+
+
+KEY = f"{FILMS_ACCESS_KEY}:{FILMS_SECRET}:{TOKEN}"
+
+
+def films(output: str | None, key: str = KEY) -> dict[str, Account]:
+    return {"bedrock-video": Account(key=SecretStr(key), output=output)}
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "words"),
+    [
+        (None, Verdict.OK, "nothing keeps"),
+        ("Enabled", Verdict.BROKEN, "versions are kept"),
+        ("Suspended", Verdict.WARNING, "versions were kept once"),
+    ],
+)
+def test_the_bucket_where_films_land_must_keep_no_versions(
+    moto: MotoServer, status: str | None, verdict: Verdict, words: str
+) -> None:
+    bucket = moto.new_bucket(versioned=status is not None)
+    if status is not None:
+        moto.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
+
+    (finding,) = outputs(films(f"{moto.endpoint}/{bucket}/films"))
+
+    assert (finding.check, finding.verdict) == ("bucket of bedrock-video", verdict)
+    assert words in finding.found
+
+
+def test_the_bucket_where_films_land_must_have_no_lock(moto: MotoServer) -> None:
+    bucket = moto.new_bucket(ObjectLockEnabledForBucket=True)
+
+    (finding,) = outputs(films(f"{moto.endpoint}/{bucket}"))
+
+    assert (finding.verdict, "never kept versions" in finding.advice) == (Verdict.BROKEN, True)
+
+
+def test_a_lock_alone_is_seen() -> None:
+    with FakeBedrockVideo() as fake:
+        fake.settings["object-lock="] = Answer(200, b"<X><ObjectLockEnabled>Enabled</ObjectLockEnabled></X>")
+        (finding,) = outputs(films(fake.output))
+
+    assert finding.verdict is Verdict.BROKEN
+    assert "object lock is enabled" in finding.found
+
+
+def test_a_bucket_for_films_that_is_not_there_is_broken(moto: MotoServer) -> None:
+    (finding,) = outputs(films(f"{moto.endpoint}/nobody-made-this"))
+
+    assert (finding.verdict, finding.found) == (Verdict.BROKEN, "cannot be used")
+    assert "no bucket of the name in DAYFLY_PROVIDER_BEDROCK_VIDEO_OUTPUT" in finding.advice
+
+
+def test_an_account_that_names_no_bucket_or_has_another_key_is_broken() -> None:
+    with FakeBedrockVideo() as fake:
+        (unnamed,), (refused,) = outputs(films(None)), outputs(films(fake.output, KEY.replace(TOKEN, "another")))
+
+    assert unnamed.verdict is refused.verdict is Verdict.BROKEN
+    assert "names no bucket" in unnamed.advice
+    assert "does not accept the credential" in refused.advice
+
+
+def test_settings_that_are_not_shown_are_a_warning_with_the_permissions_that_are_missing() -> None:
+    with FakeBedrockVideo() as fake:
+        fake.settings = dict.fromkeys(fake.settings, Answer(403, b"<Error/>"))
+        (finding,) = outputs(films(fake.output))
+
+    assert finding.verdict is Verdict.WARNING
+    assert finding.found.endswith("versioning and object lock")
+    assert "s3:GetBucketVersioning" in finding.advice
+
+
+def test_providers_that_keep_results_themselves_have_no_bucket() -> None:
+    assert [*outputs({"openai": Account(key=SecretStr("x")), "comfyui": Account(key=SecretStr(""))})] == []
+
+
+def test_the_doctor_reads_the_accounts_of_this_process(
+    moto: MotoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DAYFLY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAYFLY_PROVIDER_BEDROCK_VIDEO_KEY", KEY)
+    monkeypatch.setenv("DAYFLY_PROVIDER_BEDROCK_VIDEO_OUTPUT", f"{moto.endpoint}/{moto.new_bucket(versioned=True)}")
+
+    code = main(["doctor", "--json"])
+
+    shown = capsys.readouterr().out
+    findings = {finding["check"]: finding for finding in json.loads(shown)}
+    assert (code, findings["bucket of bedrock-video"]["verdict"]) == (ExitCode.BROKEN_PROMISE, "broken")
+    assert FILMS_SECRET not in shown
