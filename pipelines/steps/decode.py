@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import re
 import struct
 import sys
 from collections.abc import Iterator
@@ -60,14 +61,15 @@ _KINDS_NOT_READ = (
     "samples out of range",
     "bad labq format",
 )
-# What decoders say of files whose picture is whole: bytes between two segments, what the firmware of some phones writes
-# into the header of a scan, other unusual headers, and metadata of a TIFF that points nowhere.
-_HARMLESS = (
-    "extraneous bytes before marker",
-    "Invalid SOS parameters for sequential JPEG",
-    "unknown JFIF revision number",
-    "Unknown Adobe color transform code",
-    "source: bad seek to",
+# What decoders say of files whose picture is whole: bytes between two segments (before a restart they would be the
+# rest of damaged data), what the firmware of some phones writes into the header of a scan, other unusual headers, and
+# metadata of a TIFF that points nowhere.
+_HARMLESS = re.compile(
+    r"extraneous bytes before marker 0x(?!d[0-7])"
+    r"|Invalid SOS parameters for sequential JPEG"
+    r"|unknown JFIF revision number"
+    r"|Unknown Adobe color transform code"
+    r"|source: bad seek to"
 )
 
 
@@ -96,16 +98,19 @@ def broken(data: Data, kind: str, said: str = "") -> Refusal:
 
 
 @contextmanager
-def decoding(data: Data, kind: str) -> Iterator[None]:
+def decoding(data: Data, kind: str) -> Iterator[list[str]]:
     """
     Turn a decoder's error into a refusal, and its message into nothing: it may quote the file.
+
+    Yields the list of the harmless complaints, which is empty until the end.
 
     Raises:
         Refusal: The file is truncated or damaged, or a TIFF of a kind that is not read.
     """
     pyvips.vips_lib.vips_error_clear()
+    harmless: list[str] = []
     try:
-        yield
+        yield harmless
     except PermissionError:
         # The sandbox said no to our own code, such as a late import; the file has nothing to do with that.
         raise
@@ -123,7 +128,8 @@ def decoding(data: Data, kind: str) -> Iterator[None]:
         raise broken(data, kind, str(error)) from error
     # libvips leaves a tile that it cannot decode black, libjpeg the rest of a scan grey, and both call it a success.
     said = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace")
-    if any(not any(words in line for words in _HARMLESS) for line in said.splitlines()):
+    harmless += said.splitlines()
+    if not all(_HARMLESS.search(line) for line in harmless):
         raise broken(data, kind, said)
 
 
@@ -169,10 +175,16 @@ def load(
     Raises:
         Refusal: The file is truncated or damaged.
     """
-    with decoding(data, kind):
-        image = _load_lazily(data, kind, orientation, width, height, "force" if exact else "down")
-        # Evaluated here, so that a decode error is met as one, and so that several renditions can start from it.
-        return image.copy_memory()
+    size = "force" if exact else "down"
+    # Evaluated here, so that a decode error is met as one, and so that several renditions can start from it.
+    with decoding(data, kind) as harmless:
+        image = _load_lazily(data, kind, orientation, width, height, size).copy_memory()
+    if harmless and kind == "jpeg":
+        # libjpeg says only the first of its complaints. With its cause put right, one that is not harmless comes up.
+        tidy = _jpeg.tidied(data)
+        with decoding(tidy, kind):
+            image = _load_lazily(tidy, kind, orientation, width, height, size).copy_memory()
+    return image
 
 
 def load_frames(data: Data, kind: str, orientation: int, width: int) -> pyvips.Image:

@@ -91,6 +91,13 @@ def test_scans_are_counted_up_to_the_limit_only() -> None:
     assert count_scans(photos.many_scans_jpeg(64, 48), 100) == 101
 
 
+def test_stray_bytes_hide_no_scan() -> None:
+    bomb = photos.many_scans_jpeg(64, 48)
+    at = bomb.index(b"\xff\xda")
+
+    assert count_scans(bomb[:at] + b"\x00\x01" + bomb[at:], 100) == 101
+
+
 def test_a_million_empty_segments_are_not_walked() -> None:
     assert count_scans(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 30_000, 5) == 6
     assert count_scans(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 300, 5) == 0
