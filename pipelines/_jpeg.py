@@ -14,7 +14,18 @@ from typing import NamedTuple
 
 Data = bytes | memoryview | mmap.mmap
 
-_SOI, _EOI, _SOS, _COM, _SOF0, _SOF1, _APP0, _APP14, _APP15, _TEM = 0xD8, 0xD9, 0xDA, 0xFE, 0xC0, 0xC1, 0xE0, 0xEE, 0xEF, 0x01
+_SOI, _EOI, _SOS, _COM, _SOF0, _SOF1, _APP0, _APP14, _APP15, _TEM = (
+    0xD8,
+    0xD9,
+    0xDA,
+    0xFE,
+    0xC0,
+    0xC1,
+    0xE0,
+    0xEE,
+    0xEF,
+    0x01,
+)
 # Real files have some dozens; a large profile or a multi-picture file some hundreds.
 _MOST_SEGMENTS = 20_000
 _RESTARTS = range(0xD0, 0xD8)
@@ -33,7 +44,7 @@ _CODED = 0x00
 
 
 class Segment(NamedTuple):
-    """One marker with its parameters, or (as marker 0) the compressed data of a scan: the bytes from `start` to `end`."""
+    """The bytes from `start` to `end`: one marker with its parameters, or (as marker 0) a scan's compressed data."""
 
     marker: int
     start: int
@@ -139,7 +150,9 @@ def tidied(data: Data) -> bytes:
         piece = bytearray(data[segment.start : segment.end])
         if segment.marker == _APP0 and piece[4:9] == b"JFIF\x00" and len(piece) > 9:
             piece[9] = 1
-        elif segment.marker == _APP14 and piece[4:9] == b"Adobe" and len(piece) > 15 and piece[15] not in (0, transform):
+        elif (
+            segment.marker == _APP14 and piece[4:9] == b"Adobe" and len(piece) > 15 and piece[15] not in (0, transform)
+        ):
             piece[15] = transform
         elif segment.marker == _SOS and frame is not None and frame.marker in (_SOF0, _SOF1):
             piece[-3:] = bytes((0, 63, 0))

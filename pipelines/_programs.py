@@ -347,7 +347,8 @@ def measured(work: Work) -> Report:
 PROGRAMS: dict[str, Program] = {
     "probe": probe,
     "prepare": prepare,
-    "cut_out": cut_out,
     "render": render,
     "measure": measured,
 }
+# In a zygote of its own: what it needs is large, and few photos need it.
+CUT_OUT: dict[str, Program] = {"cut_out": cut_out}

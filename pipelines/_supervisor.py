@@ -37,12 +37,15 @@ class Supervisor:
 
     def start(self) -> None:
         """
-        Start the thread and wait for the first zygote.
+        Start the thread, unless it has been started, and wait for a zygote.
 
         Raises:
             SandboxUnavailableError: It cannot start, or (when strict) lacks a layer.
+            SandboxError: It is closed, or no zygote came up in a minute.
         """
-        self._thread.start()
+        with self._changed:
+            if self._thread.ident is None and not self._closed.is_set():
+                self._thread.start()
         self.current()
 
     def current(self) -> ZygoteProcess:
@@ -78,7 +81,8 @@ class Supervisor:
             self._closed.set()
             self._changed.notify_all()
         os.write(self._wake_writer, b"x")
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pipelines.errors import SandboxUnavailableError
 
 DEFAULT_ENTRY = "pipelines.zygote:main"
+CUT_OUT_ENTRY = "pipelines.zygote:cut_outs"
 
 # Measured: with these a child's page faults fall from 10,200 to 785 per job, which is most of what a process per
 # image costs. What is larger than 32 MiB is given back when it is freed: that costs no fault more and leaves a 24 MP

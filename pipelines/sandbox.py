@@ -5,8 +5,8 @@ The sandbox: each image is decoded in a child process of its own that holds noth
         facts = sandbox.probe(source, Limits())
 
 The child has no file system, no network, no keys, a list of some sixty system calls, and bounds on time, memory and
-output. It costs about a millisecond. All methods may be called from any number of threads; as many children run at
-once as there are cores.
+output. What starting cold costs it, `make bench` compares. All methods may be called from any number of threads; as
+many children run at once as there are cores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pipelines._reports import PLACEHOLDER, FactsReport, MeasuredReport, Picture
 from pipelines._reports import build as build_reports
 from pipelines._supervisor import Supervisor
 from pipelines._wire import Ending, Order
-from pipelines._zygote_process import DEFAULT_ENTRY
+from pipelines._zygote_process import CUT_OUT_ENTRY, DEFAULT_ENTRY
 from pipelines.acceptance import Measurements
 from pipelines.errors import Refused, SandboxError
 from pipelines.limits import Limits
@@ -64,13 +64,20 @@ _MAGIC: dict[str, tuple[bytes, ...]] = {
 
 class Sandbox:
     """
-    A zygote and the children it forks.
+    A zygote and the children it forks, and from the first cut-out on a second one for those.
 
     The zygote is exec'd with an environment and descriptors of its own, so nothing the worker knows is in its memory;
     start it all the same before the worker holds keys, so that no mistake can change that.
     """
 
-    def __init__(self, *, strict: bool = True, concurrency: int | None = None, _entry: str = DEFAULT_ENTRY) -> None:
+    def __init__(
+        self,
+        *,
+        strict: bool = True,
+        concurrency: int | None = None,
+        _entry: str = DEFAULT_ENTRY,
+        _cut_out_entry: str = CUT_OUT_ENTRY,
+    ) -> None:
         """
         Make a sandbox that is not running yet.
 
@@ -80,6 +87,8 @@ class Sandbox:
         """
         self._slots = threading.BoundedSemaphore(concurrency or len(os.sched_getaffinity(0)))
         self._supervisor = Supervisor(strict=strict, entry=_entry)
+        # Started by the first cut-out.
+        self._cutter = Supervisor(strict=strict, entry=_cut_out_entry)
 
     def start(self) -> Self:
         """
@@ -92,12 +101,13 @@ class Sandbox:
         try:
             self._supervisor.start()
         except BaseException:
-            self._supervisor.close()
+            self.close()
             raise
         return self
 
     def close(self) -> None:
-        """End the zygote and whatever it runs; runs in flight end with `SandboxError`."""
+        """End the zygotes and whatever they run; runs in flight end with `SandboxError`."""
+        self._cutter.close()
         self._supervisor.close()
 
     def __enter__(self) -> Self:
@@ -316,7 +326,11 @@ class Sandbox:
             os.close(report)
 
     def _ask(self, order: Order, source: int, report: int, payload: int) -> Ending:
-        zygote = self._supervisor.current()
+        supervisor = self._supervisor
+        if order.program == Operation.CUT_OUT:
+            supervisor = self._cutter
+            supervisor.start()
+        zygote = supervisor.current()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             try:
@@ -329,7 +343,7 @@ class Sandbox:
         if not message:
             # If it lives, it does not keep its clocks or its word. Only after its death is another one started.
             zygote.process.kill()
-            self._supervisor.forget(zygote)
+            supervisor.forget(zygote)
             raise SandboxError(
                 f"the sandbox's zygote ended during {order.program}; it is restarted, and the work can be tried again",
                 outcome=Outcome.LOST,

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyvips
-from PIL import AvifImagePlugin, Image, ImageSequence
+from PIL import AvifImagePlugin, Image, ImageFile, ImageSequence
 
 from pipelines import _jpeg
 from pipelines._outcomes import RefusalCode
@@ -285,6 +285,10 @@ def _pixels_of(photo: Image.Image) -> pyvips.Image:
         return grey.copy(interpretation="grey16")
     mode = "RGBA" if photo.has_transparency_data else "RGB"
     profile: Any = photo.info.get("icc_profile")
+    photo.load()
+    if isinstance(photo, ImageFile.ImageFile):
+        # Its reader of AVIF keeps the pixels there once more.
+        photo.fp = None
     row = photo.width * len(mode)
     pixels = bytearray(row * photo.height)
     # A strip at a time: converted and written out whole, the picture would be there four times.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -223,8 +224,56 @@ def test_raw_pixels_of_the_wrong_size_are_not_accepted(sandbox: Sandbox, limits:
         sandbox.cut_out(Pixels(source.fd, 100, 100, 3), limits)
 
 
+def cut_one(sandbox: Sandbox) -> None:
+    photo = photos.product_photo("mug", seed=1)
+    height, width = photo.rgb.shape[:2]
+    with Pixels.from_bytes(photo.rgb.tobytes(), width, height, 3) as source, sandbox.cut_out(source, Limits()) as cut:
+        assert (cut.width, cut.height, cut.bands) == (width, height, 4)
+
+
+def own_children() -> set[int]:
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+def mapped_mib(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_opencv_is_in_no_process_until_a_product_is_cut_out_and_then_not_where_photos_are_decoded(
+    own: Callable[..., Sandbox],
+) -> None:
+    before = own_children()
+    sandbox = own()
+    (decoding,) = own_children() - before
+
+    cut_one(sandbox)
+
+    (cutting,) = own_children() - before - {decoding}
+    assert decoding == sandbox.zygote_pid
+    # OpenCV alone is some 200 MiB of mapped libraries.
+    assert mapped_mib(cutting) > mapped_mib(decoding) + 100
+    sandbox.close()
+    assert own_children() <= before
+
+
+def test_a_zygote_for_cut_outs_that_dies_is_replaced(own: Callable[..., Sandbox]) -> None:
+    before = own_children()
+    sandbox = own()
+    cut_one(sandbox)
+    (cutting,) = own_children() - before - {sandbox.zygote_pid}
+
+    os.kill(cutting, signal.SIGKILL)
+
+    # Whether the next run still meets the dead one is a matter of milliseconds.
+    with suppress(SandboxError):
+        cut_one(sandbox)
+    cut_one(sandbox)
+    (another,) = own_children() - before - {sandbox.zygote_pid}
+    assert another != cutting
+
+
 def test_without_opencv_cutting_out_says_what_to_install(own: Callable[..., Sandbox]) -> None:
-    sandbox = own(_entry="tests.pipelines.without_opencv:main")
+    sandbox = own(_cut_out_entry="tests.pipelines.without_opencv:cut_outs")
 
     with (
         Pixels.from_bytes(bytes(300), 10, 10, 3) as source,
