@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.contenders.start import BARE, OTHERS, SANDBOX, NotThereError, Racer, Took, racing
+from benchmarks.contenders.start import BARE, OTHERS, SANDBOX, NotThereError, Racer, Took, Weighed, racing
 from benchmarks.contenders.tasks import lay_out
 from benchmarks.report import Figure, at_most, told
 
@@ -34,16 +34,14 @@ def measure(*, quick: bool) -> list[Figure]:
             print(f"  {facts['what']} …", file=sys.stderr, flush=True)
             with ExitStack() as stack:
                 racers = _start(stack, folder, quick=quick)
-                took: dict[str, list[Took]] = {}
-                for turn in range(rounds + 1):
-                    for who, racer in list(racers.items()):
-                        one = racer.work(task, count if turn else 1)
-                        if one is None:
-                            del racers[who]
-                        elif turn:  # the first is a rehearsal
-                            took.setdefault(who, []).append(one)
+                weights = {who: racer.weigh(task) for who, racer in racers.items()}
+                weighed = {who: weight for who, weight in weights.items() if weight is not None}
+                took: dict[str, list[Took]] = {who: [] for who in weighed}
+                for _ in range(rounds):
+                    for who, rounds_of in took.items():
+                        rounds_of.append(racers[who].work(task, count))
             _compare(task, took)
-            figures += _figures(task, facts["what"], took)
+            figures += _figures(task, facts["what"], took, weighed)
     return figures
 
 
@@ -83,7 +81,7 @@ def _pixels(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
     return np.asarray(Image.open(BytesIO(data)).convert("RGB")).astype(np.int16)
 
 
-def _figures(task: str, what: str, took: Mapping[str, list[Took]]) -> list[Figure]:
+def _figures(task: str, what: str, took: Mapping[str, list[Took]], weighed: Mapping[str, Weighed]) -> list[Figure]:
     figures = []
     ours = took[SANDBOX.name]
     bare, sharp = took.get(BARE.name), took.get("sharp")
@@ -95,18 +93,22 @@ def _figures(task: str, what: str, took: Mapping[str, list[Took]]) -> list[Figur
         ratios = [_median(one) / _median(other) for one, other in zip(ours, sharp, strict=True)]
         figures.append(at_most(f"{what}: time in the sandbox, to sharp's", 1.0, ratios))
     if len(took) > 1:
-        least = min(max(one.peak for one in rounds) for rounds in took.values())
-        peaks = [one.peak / least for one in ours]
-        figures.append(at_most(f"{what}: peak memory with the sandbox, to the lowest", MEMORY_TARGET, peaks))
-        # A worker and its zygote are there once, however many photos are in work at once.
-        least = min(max(one.peak - one.idle for one in rounds) for rounds in took.values())
-        photos = [(one.peak - one.idle) / least for one in ours]
-        figures.append(told("… over what it has without a photo, to the lowest", photos, unit="×"))
+        weight = weighed[SANDBOX.name]
+        # As wait4 tells it of each process; the worker and the zygote are there once, however many photos are in work.
+        share = weight.largest / min(one.largest for one in weighed.values())
+        figures.append(at_most(f"{what}: peak memory of the largest process, to the lowest", MEMORY_TARGET, [share]))
+        share = weight.together / min(one.together for one in weighed.values())
+        figures.append(told("… of all processes together, to the lowest", [share], unit="×"))
     for who, rounds in took.items():
-        cpu, peak = statistics.median(one.cpu for one in rounds), max(one.peak for one in rounds)
-        note = f"CPU {cpu * 1000:.0f} ms, peak {peak / 2**20:.0f} MiB, idle {rounds[0].idle / 2**20:.0f}"
+        cpu, weight = statistics.median(one.cpu for one in rounds), weighed[who]
+        peaks = f"peak {_mib(weight.largest)} MiB, together {_mib(weight.together)}, idle {_mib(weight.idle)}"
+        note = f"CPU {cpu * 1000:.0f} ms, {peaks}"
         figures.append(told(f"… {who}", [_median(one) * 1000 for one in rounds], unit="ms", note=note))
     return figures
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.0f}"
 
 
 def _median(took: Took) -> float:

@@ -42,11 +42,20 @@ def descendants(pid: int) -> list[int]:
 
 def rss_bytes(pid: int) -> int:
     """The resident memory of a process in bytes, shared pages included; 0 if it has ended."""
+    return _status(pid, "VmRSS:")
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """The most resident memory that a process ever had, in bytes, as `wait4` tells it; 0 if it has ended."""
+    return _status(pid, "VmHWM:")
+
+
+def _status(pid: int, field: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmRSS:")), 0)
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith(field)), 0)
 
 
 def pss_bytes(pid: int) -> int:
@@ -67,6 +76,11 @@ class PeakMemory:
     Watch the resident memory of a process and its descendants, summed, until the block ends.
 
     Pages they share count for each of them, or once with `shared_once`, which is slower to read.
+
+    Attributes:
+        idle: The sum before the block, in bytes.
+        peak: The most it was.
+        largest: The most that one of the processes had by itself.
     """
 
     def __init__(self, pid: int, *, every: float = 0.004, shared_once: bool = False) -> None:
@@ -77,6 +91,7 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
         self.idle = self._now()
         self.peak = self.idle
+        self.largest = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -94,11 +109,15 @@ class PeakMemory:
         return self.peak - self.idle
 
     def _now(self) -> int:
-        return sum(self._bytes_of(pid) for pid in [self._pid, *descendants(self._pid)])
+        return sum(self._bytes_of(pid) for pid in self._pids())
+
+    def _pids(self) -> list[int]:
+        return [self._pid, *descendants(self._pid)]
 
     def _watch(self) -> None:
         while not self._stop.is_set():
             self.peak = max(self.peak, self._now())
+            self.largest = max(self.largest, *map(peak_rss_bytes, self._pids()))
             time.sleep(self._every)
 
 

@@ -40,21 +40,27 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """
-    What one task took.
-
-    Attributes:
-        seconds: Each time.
-        cpu: CPU seconds a time.
-        peak: The most bytes that all its processes had together.
-        idle: What they had before the first photo.
-    """
+    """What one task took: the seconds of each time, the CPU seconds of one, and what was made."""
 
     seconds: list[float]
     cpu: float
-    peak: int
-    idle: int
     made: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """
+    The memory of one task in bytes.
+
+    Attributes:
+        largest: The most that one of its processes had by itself.
+        together: The most that all had together, of shared pages only one.
+        idle: What all had together before the first photo.
+    """
+
+    largest: int
+    together: int
+    idle: int
 
 
 class Racer:
@@ -63,26 +69,33 @@ class Racer:
     def __init__(self, process: subprocess.Popen[bytes], out: Path) -> None:
         self._process = process
         self._out = out
-        self._idle: int | None = None
 
-    def work(self, task: str, count: int) -> Took | None:
+    def weigh(self, task: str) -> Weighed | None:
         """
-        Do a task `count` times. None if it cannot.
+        Do a task twice and watch the memory. None if the contender cannot do it.
 
         Raises:
             AssertionError: The contender failed, rather than said that it cannot do such a task.
         """
-        if self._idle is None:
-            # It answers when it has started.
-            self._ask(task, 0)
-            self._idle = PeakMemory(self._process.pid, shared_once=True).idle
-        before = self._cpu()
+        # It answers when it has started.
+        self._ask(task, 0)
         with PeakMemory(self._process.pid, shared_once=True) as memory:
-            answer = self._ask(task, count)
+            answer = self._ask(task, 2)
+        return None if "cannot" in answer else Weighed(memory.largest, memory.peak, memory.idle)
+
+    def work(self, task: str, count: int) -> Took:
+        """
+        Do a task `count` times, which `weigh` found that it can, with nobody watching: that would cost it time.
+
+        Raises:
+            AssertionError: The contender failed.
+        """
+        before = self._cpu()
+        answer = self._ask(task, count)
         if "cannot" in answer:
-            return None
+            raise AssertionError(f"a contender could do {task} once and not again")
         made = [(self._out / name).read_bytes() for name in answer["files"]]
-        return Took(answer["seconds"], (self._cpu() - before) / count, memory.peak, self._idle, made)
+        return Took(answer["seconds"], (self._cpu() - before) / count, made)
 
     def _ask(self, task: str, count: int) -> dict[str, list[float] | list[str]]:
         assert self._process.stdin is not None
