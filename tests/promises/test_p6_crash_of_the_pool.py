@@ -19,7 +19,7 @@ from tests.harness import REPO, Pool, eventually, photo
 from worker.faults import WorkerFault
 from worker.records import JobState
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.slow]
 
 IN_EVERY_JOB = [
     WorkerFault.CLAIMED,
