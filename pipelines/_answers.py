@@ -92,8 +92,8 @@ class Run:
             return Outcome.TIMEOUT, refused(RefusalCode.TOO_MUCH_TIME)
         if code == -signal.SIGXFSZ:
             return Outcome.REFUSED, refused(RefusalCode.OUTPUT_TOO_LARGE)
-        if code == -signal.SIGABRT:
-            # GLib ends the process when it gets no memory; nothing else in the child aborts.
+        if code in (-signal.SIGABRT, -signal.SIGTRAP):
+            # GLib ends the process when it gets no memory; nothing else in the child aborts or traps.
             return Outcome.MEMORY, refused(RefusalCode.TOO_MUCH_MEMORY)
         if code == -signal.SIGSYS:
             return Outcome.VIOLATION, self._ended("tried a forbidden system call", Outcome.VIOLATION)

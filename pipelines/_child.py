@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from pipelines._confinement import INPUT, REPORT, Confinement, LayerError
 from pipelines._outcomes import RefusalCode
 from pipelines._programs import Program, Work
-from pipelines._refusal import MissingLibrary, Refusal
+from pipelines._refusal import MissingLibrary, Refusal, means_no_memory
 from pipelines._wire import EXIT_REPORTED, EXIT_SILENT, EXIT_UNCONFINED, MAX_REPORT, Order
 
 
@@ -56,11 +56,11 @@ def _work(order: Order, programs: Mapping[str, Program]) -> dict[str, Any]:
             "limit": refusal.limit,
             "what": refusal.what,
         }
-    except MemoryError:
-        return {"kind": "refused", "code": RefusalCode.TOO_MUCH_MEMORY.value, "limit": order.bounds.memory_bytes}
     except MissingLibrary:
         return {"kind": "missing-library"}
     except Exception as error:  # noqa: BLE001  Whatever it is, only its place in our own code leaves the sandbox.
+        if isinstance(error, MemoryError) or means_no_memory(str(error)):
+            return {"kind": "refused", "code": RefusalCode.TOO_MUCH_MEMORY.value, "limit": order.bounds.memory_bytes}
         return {"kind": "broken", "where": _place_of(error)}
 
 

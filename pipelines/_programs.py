@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,15 +100,15 @@ def prepare(work: Work) -> Report:
     """Write the clean picture: raw pixels, PNG or JPEG."""
     facts = inspect(work.data, work.bounds)
     side, encoding = work.arguments["max_side"], work.arguments["encoding"]
-    image = decode.load(work.data, facts.format, facts.orientation, width=side, height=side)
-    if encoding == "jpeg":
-        image = flatten(image)
-    if encoding == "pixels":
-        image.rawsave_target(pyvips.Target.new_to_descriptor(PAYLOAD))
-        size = image.width * image.height * image.bands
-    else:
-        chroma = "4:4:4"
-        _, size = Payload(work.bounds.payload_bytes).append(encode.encode(image, encoding, quality=95, chroma=chroma))
+    with decode.reading(work.data, facts.format, facts.orientation, width=side, height=side) as image:
+        if encoding == "jpeg":
+            image = flatten(image)
+        if encoding == "pixels":
+            image.rawsave_target(pyvips.Target.new_to_descriptor(PAYLOAD))
+            size = image.width * image.height * image.bands
+        else:
+            data = encode.encode(image, encoding, quality=95, chroma="4:4:4")
+            _, size = Payload(work.bounds.payload_bytes).append(data)
     return {"kind": "picture", "width": image.width, "height": image.height, "bands": image.bands, "size": size}
 
 
@@ -132,13 +133,14 @@ def render(work: Work) -> Report:
     if work.source is None:
         facts = inspect(work.data, work.bounds)
     payload = Payload(work.bounds.payload_bytes)
-    master = _Master(work, facts, specs)
     items: list[Report] = []
     notes: list[Report] = []
-    for index, spec in enumerate(specs):
-        item = _render_one(spec, index, master, payload, notes)
-        if item is not None:
-            items.append({"index": index, **item})
+    with ExitStack() as reading:
+        master = _Master(work, facts, specs, reading)
+        for index, spec in enumerate(specs):
+            item = _render_one(spec, index, master, payload, notes)
+            if item is not None:
+                items.append({"index": index, **item})
     if not items:
         longest = max(encode.LONGEST_SIDE[spec.format] for spec in specs if isinstance(spec, WidthRendition))
         raise Refusal(RefusalCode.SIDE_TOO_LONG, actual=max(master.source_size), limit=longest)
@@ -146,9 +148,13 @@ def render(work: Work) -> Report:
 
 
 class _Master:
-    """The decoded source, made on first use at the largest size any rendition needs, and its reductions."""
+    """
+    The decoded source, made on first use at the largest size any rendition needs, and its reductions.
 
-    def __init__(self, work: Work, facts: Facts | None, specs: list[RenditionSpec]) -> None:
+    Where one rendition reads it once, it is decoded meanwhile, until `reading` ends.
+    """
+
+    def __init__(self, work: Work, facts: Facts | None, specs: list[RenditionSpec], reading: ExitStack) -> None:
         self.work = work
         self.facts = facts
         source = work.arguments.get("digital_source")
@@ -164,6 +170,9 @@ class _Master:
             (isinstance(spec, BoxRendition) and not spec.trim) or isinstance(spec, PlaceholderRendition)
             for spec in specs
         )
+        self._reading = reading
+        (only,) = specs if len(specs) == 1 else (None,)
+        self._read_once = isinstance(only, WidthRendition) and only.max_bytes is None
         self._whole: pyvips.Image | None = None
         self._reduced: dict[int, pyvips.Image] = {}
 
@@ -202,6 +211,8 @@ class _Master:
 
     def _decoded(self, facts: Facts) -> pyvips.Image:
         data, kind, orientation = self.work.data, facts.format, facts.orientation
+        if self._read_once:
+            return self._reading.enter_context(decode.reading(data, kind, orientation, width=self.widths()[0]))
         if self._only_widths and self._widths:
             return decode.load(data, kind, orientation, width=self.widths()[0])
         if self._only_boxes and self._boxes:

@@ -20,3 +20,12 @@ class Refusal(Exception):  # noqa: N818  It carries an answer, not a fault.
 
 class MissingLibrary(Exception):  # noqa: N818  It carries an answer, not a fault.
     """Stop the run; an optional library this program needs is not installed."""
+
+
+# The words of libvips, libjpeg, libpng and GLib. A thread needs memory for its stack; nothing else bounds their number.
+_NO_MEMORY = ("out of memory", "insufficient memory", "error creating thread")
+
+
+def means_no_memory(said: str) -> bool:
+    """Say whether the error of a library says that it got no memory."""
+    return any(words in said.lower() for words in _NO_MEMORY)

@@ -22,7 +22,7 @@ from PIL import AvifImagePlugin, Image, ImageFile, ImageSequence
 
 from pipelines import _jpeg
 from pipelines._outcomes import RefusalCode
-from pipelines._refusal import Refusal
+from pipelines._refusal import Refusal, means_no_memory
 from pipelines.steps.colour import to_srgb
 from pipelines.steps.orient import upright
 
@@ -77,8 +77,10 @@ def broken(data: Data, kind: str, said: str = "") -> Refusal:
     """
     Return the refusal for a file whose decoder gave up: it ends early, or it is damaged.
 
-    What the decoder *said* of a TIFF may tell that it is neither, but of a kind that is not read.
+    What the decoder *said* may tell that it is neither: there was no memory, or a TIFF is of a kind that is not read.
     """
+    if means_no_memory(said):
+        return Refusal(RefusalCode.TOO_MUCH_MEMORY)
     if kind == "tiff" and any(words in said for words in _KINDS_NOT_READ):
         return Refusal(RefusalCode.FORMAT_NOT_SUPPORTED, what="unusual TIFF")
     size = len(data)
@@ -158,6 +160,33 @@ def open_by_pillow(data: Data, kind: str) -> Image.Image:
     return Image.open(io.BytesIO(bytes(data)), formats=[BY_PILLOW[kind]])
 
 
+@contextmanager
+def reading(
+    data: Data,
+    kind: str,
+    orientation: int,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    exact: bool = False,
+) -> Iterator[pyvips.Image]:
+    """
+    Lend the picture to be read once, from top to bottom: upright, in sRGB, reduced as `load` does.
+
+    It is decoded while it is read, and never there as a whole. Only when the block ends without an error was it right.
+
+    Raises:
+        Refusal: The file is truncated or damaged.
+    """
+    with decoding(data, kind) as harmless:
+        yield _load_lazily(data, kind, orientation, width, height, "force" if exact else "down")
+    if harmless and kind == "jpeg":
+        # libjpeg says only the first of its complaints. With its cause put right, one that is not harmless comes up.
+        tidy = _jpeg.tidied(data)
+        with decoding(tidy, kind):
+            open_sequential(tidy, kind).avg()
+
+
 def load(
     data: Data,
     kind: str,
@@ -175,16 +204,9 @@ def load(
     Raises:
         Refusal: The file is truncated or damaged.
     """
-    size = "force" if exact else "down"
-    # Evaluated here, so that a decode error is met as one, and so that several renditions can start from it.
-    with decoding(data, kind) as harmless:
-        image = _load_lazily(data, kind, orientation, width, height, size).copy_memory()
-    if harmless and kind == "jpeg":
-        # libjpeg says only the first of its complaints. With its cause put right, one that is not harmless comes up.
-        tidy = _jpeg.tidied(data)
-        with decoding(tidy, kind):
-            image = _load_lazily(tidy, kind, orientation, width, height, size).copy_memory()
-    return image
+    with reading(data, kind, orientation, width=width, height=height, exact=exact) as image:
+        # So that several renditions can start from it.
+        return image.copy_memory()
 
 
 def load_frames(data: Data, kind: str, orientation: int, width: int) -> pyvips.Image:

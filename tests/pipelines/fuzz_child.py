@@ -44,6 +44,8 @@ def main(
         from pipelines.errors import Refused, SandboxError
 
         zygote._load_libraries()
+        zygote._load_decoders()
+        zygote._load_opencv()
         from tests.pipelines import fuzz_orders
         from tests.pipelines.fuzz import KNOWN, PLAIN
         from tests.pipelines.fuzz_seeds import mended, seeds, wounded

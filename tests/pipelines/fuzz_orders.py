@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from pipelines import Encoded, Limits, Pixels, Recipe, Sandbox, _child, _reports, load_recipes
 from pipelines._confinement import INPUT, PAYLOAD, REPORT
-from pipelines._programs import PROGRAMS, Program
+from pipelines._programs import CUT_OUT, PROGRAMS, Program
 from pipelines._wire import EXIT_REPORTED, Ending, Order
 from pipelines.provenance import DigitalSource
 
@@ -57,6 +57,7 @@ _RECIPES = {
         {"fit": "width", "width": 24, "format": "jpeg", "sharpen": True},
         keep_copyright=True,
     ),
+    "read once": _recipe("read-once", {"fit": "width", "width": 40, "format": "jpeg", "sharpen": True}),
     "squeezed": _recipe(
         "squeezed",
         {"fit": "box", "width": 64, "height": 64, "mode": "pad", "format": "jpeg", "max_bytes": 700},
@@ -157,7 +158,7 @@ class Unconfined(Sandbox):
     It takes descriptors 3, 4 and 5 of the process for itself.
     """
 
-    def __init__(self, programs: Mapping[str, Program] = PROGRAMS) -> None:
+    def __init__(self, programs: Mapping[str, Program] = PROGRAMS | CUT_OUT) -> None:
         super().__init__(concurrency=1)
         self._programs = programs
 

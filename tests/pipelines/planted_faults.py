@@ -13,7 +13,7 @@ RAISES, CRASHES = b"planted: raises", b"planted: crashes"
 
 
 def programs() -> Mapping[str, Any]:
-    from pipelines._programs import PROGRAMS, Report, Work
+    from pipelines._programs import CUT_OUT, PROGRAMS, Report, Work
 
     def probe(work: Work) -> Report:
         data = bytes(work.data)
@@ -23,7 +23,7 @@ def programs() -> Mapping[str, Any]:
             os.kill(os.getpid(), signal.SIGSEGV)
         return PROGRAMS["probe"](work)
 
-    return {**PROGRAMS, "probe": probe}
+    return {**PROGRAMS, **CUT_OUT, "probe": probe}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -114,6 +115,19 @@ def test_what_would_show_a_hole_or_a_guess_is_refused(name: str, recipe: str, sa
     assert refused.value.code is code
     if code is RefusalCode.FORMAT_NOT_SUPPORTED:
         assert str(refused.value).startswith("This file is a TIFF of an unusual kind; please use JPEG")
+
+
+@pytest.mark.parametrize("encoding", ["pixels", "png", "jpeg"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_also_where_the_picture_is_written_while_it_is_decoded(
+    name: str, encoding: Literal["pixels", "png", "jpeg"], sandbox: Sandbox, limits: Limits
+) -> None:
+    data, code = REFUSED[name]
+
+    with Encoded.from_bytes(data) as source, pytest.raises(Refused) as refused:
+        sandbox.prepare(source, max_side=None, encoding=encoding, limits=limits)
+
+    assert refused.value.code is code
 
 
 @pytest.mark.parametrize("tiled", [True, False])

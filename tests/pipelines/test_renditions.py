@@ -288,3 +288,21 @@ def test_prepared_pixels_say_what_they_are(prepared: Callable[..., Prepared]) ->
 
     assert (picture.media_type, picture.size) == ("pixels", 50 * 40 * 3)
     assert picture.as_pixels().bands == 3
+
+
+def test_a_photo_that_is_read_once_is_never_there_as_a_whole(sandbox: Sandbox) -> None:
+    # 72 MB of pixels in as many MB of address space as hold a heap and the stacks.
+    limits = Limits(memory_bytes=64 << 20)
+    photo = photos.jpeg(6000, 4000)
+
+    with (
+        Encoded.from_bytes(photo) as source,
+        sandbox.prepare(source, max_side=None, encoding="pixels", limits=limits) as prepared,
+    ):
+        assert (prepared.width, prepared.height) == (6000, 4000)
+
+
+@pytest.mark.parametrize("mib", [64, 76, 124, 136])
+def test_a_photo_that_there_is_no_memory_for_is_not_called_damaged(mib: int, sandbox: Sandbox) -> None:
+    with Encoded.from_bytes(photos.jpeg(6000, 4000)) as source, pytest.raises(Refused, match="needs more memory"):
+        sandbox.render(source, RECIPES["original-clean"], Limits(memory_bytes=mib << 20))
