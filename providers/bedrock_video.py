@@ -135,7 +135,7 @@ class BedrockVideoProvider(NetworkProvider):
             raise BadResult("The provider 'bedrock-video' reported success without a film.")
         hosts, results = AllowedHosts((), self._operators), []
         with self._kept():
-            for key in films:
+            for key in self._distinct(films):
                 url = self.bucket.url_of(key)
                 shown = self._shown(Call("GET", url), self.account.key.get_secret_value())
                 found = self.transport.fetch(url, hosts, self.sink, headers=shown, credential_hosts=hosts)

@@ -18,13 +18,11 @@ from typing import Any, Final
 
 from providers.errors import BadResult
 from providers.exchange import SealedResult
-from providers.media import SNIFFED_BYTES, Blob, Document, media_type_of
+from providers.media import MOST_RESULTS, SNIFFED_BYTES, Blob, Document, media_type_of
 
 LONG: Final = 1024
 MOST_REST_BYTES: Final = 4 << 20
 """How much of a document may remain, and be held, when its films are taken out."""
-MOST_RESULTS: Final = 16
-"""How many films one document may hold: more than anybody asks for, and each costs an object before it is looked at."""
 
 _QUOTE: Final = re.compile(rb'"')
 _STOP: Final = re.compile(rb'["\\]')

@@ -14,6 +14,8 @@ from providers.errors import BadResult
 
 SNIFFED_BYTES: Final = 32
 """How much of a result must be seen to know its type."""
+MOST_RESULTS: Final = 16
+"""How many results one answer may hold: more than anybody asks for, and each costs an object before it is looked at."""
 
 _SIGNATURES: Final = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),

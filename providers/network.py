@@ -31,7 +31,7 @@ from providers.errors import (
     Transient,
 )
 from providers.exchange import Done, Request, SealedResult, Task
-from providers.media import Blob, Document, as_blob
+from providers.media import MOST_RESULTS, Blob, Document, as_blob
 from providers.models import Model, choose
 from providers.problems import Problem
 from providers.protocol import Provider, ProviderTools
@@ -224,7 +224,7 @@ class NetworkProvider(Provider):
             raise BadResult(f"The provider {self.name!r} reported success without a result.")
         results = []
         with self._kept():
-            for url in urls:
+            for url in self._distinct(urls):
                 if isinstance(url, SealedResult):
                     # It came with the answer that told of it.
                     results.append(url)
@@ -255,12 +255,19 @@ class NetworkProvider(Provider):
         if not blobs or any(as_blob(blob) is None for blob in blobs):
             raise BadResult(f"The provider {self.name!r} reported success without a picture.")
         results = []
-        for each in blobs:
+        for each in self._distinct(blobs):
             blob = as_blob(each)
             assert blob is not None
             ref, media_type = seal(blob.open(), self.sink, media="image/")
             results.append(SealedResult(ref, media_type))
         return Done(tuple(results))
+
+    def _distinct(self, results: list[Any]) -> list[Any]:
+        """Return each result of an answer once: one that came inside it can be named there as often as it likes."""
+        distinct = list({id(result): result for result in results}.values())
+        if len(distinct) > MOST_RESULTS:
+            raise BadResult(f"The provider {self.name!r} reported more than {MOST_RESULTS} results.")
+        return distinct
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers import BadResult, SealedResult
-from providers.inline import LONG, MOST_REST_BYTES, MOST_RESULTS, read
-from providers.media import Blob
+from providers.inline import LONG, MOST_REST_BYTES, read
+from providers.media import MOST_RESULTS, Blob
 from tests.fakes.films import FILM
 from tests.fakes.server import PICTURE
 from tests.providers.network import Shelf
