@@ -17,6 +17,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -154,29 +155,36 @@ class BedrockVideoProvider(NetworkProvider):
 
     def _output_place(self) -> OutputPlace:
         try:
-            self._told_by_bucket("list-type=2&max-keys=1")
+            self._told_by_bucket(f"{self.bucket.listing()}&max-keys=1")
         except TaskNotFound:
             raise InvalidRequest(f"There is no bucket of the name in {_SETTING}.", field="output") from None
-        return OutputPlace(versions=self._status("versioning="), lock=self._status("object-lock="))
+        # S3 says by a 404 that no object lock was ever set; of versions it always tells.
+        return OutputPlace(versions=self._status("versioning"), lock=self._status("object-lock", never=""))
 
-    def _status(self, question: str) -> str | None:
+    def _status(self, question: str, never: str | None = None) -> str | None:
         try:
-            found = _STATUS.search(self._told_by_bucket(question))
-        except AuthFailed:
+            text = self._told_by_bucket(f"{self.bucket.url}/?{question}=", self._unanswered)
+        except (AuthFailed, InvalidRequest):
             return None
         except TaskNotFound:
-            # So S3 says that nothing of the kind was ever set.
-            return ""
+            return never
+        if "<ListBucketResult" in text:
+            # A server that does not know the question may hear another.
+            return None
+        found = _STATUS.search(text)
         return found[1] if found else ""
 
-    def _told_by_bucket(self, question: str) -> str:
-        with self._reply(Call("GET", f"{self.bucket.url}/?{question}", ASK), task=True) as reply:
+    def _unanswered(self, problem: Problem) -> ProviderError:
+        # That it is not implemented is no fault that passes.
+        return problem.invalid() if problem.status == 501 else self._failure(problem)
+
+    def _told_by_bucket(self, url: str, failure: Callable[[Problem], ProviderError] | None = None) -> str:
+        with self._reply(Call("GET", url, ASK), task=True, failure=failure) as reply:
             return reply.stream().read().decode("utf-8", "replace")
 
     def _listed(self, task: Task) -> list[str]:
         """List what lies in the task's folder of the bucket."""
-        with self._reply(Call("GET", self.bucket.listing(task.task_id), ASK), task=True) as reply:
-            text = reply.stream().read().decode("utf-8", "replace")
+        text = self._told_by_bucket(self.bucket.listing(task.task_id))
         return [html.unescape(key) for key in _KEY.findall(text)]
 
     def _failure(self, problem: Problem) -> ProviderError:
@@ -220,10 +228,10 @@ class Bucket:
         """Return the address of an object."""
         return f"{self.url}/{quote(key)}"
 
-    def listing(self, task_id: str) -> str:
-        """Return the address of the list of what a task has left."""
-        folder = "/".join(filter(None, (self._prefix, task_id)))
-        return f"{self.url}/?list-type=2&prefix={quote(f'{folder}/', safe='')}"
+    def listing(self, task_id: str = "") -> str:
+        """Return the address of the list of what a task, or all of them, have left; a policy may allow no other."""
+        folder = "".join(f"{part}/" for part in (self._prefix, task_id) if part)
+        return f"{self.url}/?list-type=2&prefix={quote(folder, safe='')}"
 
 
 def build(request: Request, model: Model, output: str) -> Call:

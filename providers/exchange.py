@@ -147,8 +147,8 @@ class OutputPlace:
     What a bucket of the account's own, where results land, does with what is deleted.
 
     Attributes:
-        versions: ``Enabled``, ``Suspended``, or empty if none were ever kept; None if the credential is not shown it.
-        lock: ``Enabled`` or empty; None if the credential is not shown it.
+        versions: ``Enabled``, ``Suspended``, or empty if none were ever kept; None if that cannot be told.
+        lock: ``Enabled`` or empty; None if that cannot be told.
     """
 
     versions: str | None

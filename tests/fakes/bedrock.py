@@ -123,7 +123,9 @@ def signed(seen: Seen, shown: str, service: str = "bedrock") -> bool:
         return False
     # Outside S3 a path is encoded once more.
     path = seen.path if service == "s3" else quote(seen.path, safe="/~")
-    asked = [seen.method, path, seen.query, "".join(lines), found[4], digest]
+    # The question is signed in the order of its parts, however it is sent.
+    query = "&".join(sorted(seen.query.split("&")))
+    asked = [seen.method, path, query, "".join(lines), found[4], digest]
     hashed = hashlib.sha256("\n".join(asked).encode()).hexdigest()
     scope = f"{found[2]}/{found[3]}/{service}/aws4_request"
     key = f"AWS4{SECRET}".encode()

@@ -44,7 +44,7 @@ class FakeBedrockVideo(FakeFilms):
         # What the bucket says of itself; as S3 says that nothing was ever set.
         self.settings = {
             "versioning=": Answer(200, b"<VersioningConfiguration/>"),
-            "object-lock=": Answer(404, b"<Error/>"),
+            "object-lock=": Answer(404, b"<Error><Code>ObjectLockConfigurationNotFoundError</Code></Error>"),
         }
 
     @property
@@ -114,7 +114,11 @@ class FakeBedrockVideo(FakeFilms):
         if not name:
             asked = parse_qs(seen.query)
             self.demand(seen.method == "GET" and asked["list-type"] == ["2"], "the list of a folder")
-            keys = [key for key in sorted(self.objects) if key.startswith(asked.get("prefix", [""])[0])]
+            prefix = asked.get("prefix", [""])[0]
+            if not prefix.startswith("films/"):
+                # The account's policy has a condition on s3:prefix.
+                return Answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+            keys = [key for key in sorted(self.objects) if key.startswith(prefix)]
             listed = "".join(f"<Contents><Key>{key.replace('&', '&amp;')}</Key></Contents>" for key in keys)
             return Answer(200, f"<ListBucketResult>{listed}</ListBucketResult>".encode(), {"content-type": "text/xml"})
         if seen.method == "DELETE":

@@ -204,6 +204,47 @@ def test_settings_that_are_not_shown_are_a_warning_with_the_permissions_that_are
     assert "s3:GetBucketVersioning" in finding.advice
 
 
+def test_a_key_that_may_list_its_own_folder_only_is_enough() -> None:
+    with FakeBedrockVideo() as fake:
+        (finding,) = outputs(films(fake.output))
+        (elsewhere,) = outputs(films(fake.output.removesuffix("/films")))
+
+    assert (finding.verdict, finding.found) == (Verdict.OK, "nothing keeps what is deleted")
+    assert (elsewhere.verdict, elsewhere.found) == (Verdict.BROKEN, "cannot be used")
+    assert fake.wrong == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [*(Answer(status, b"<Error/>") for status in (400, 405, 501)), Answer(200, b"<ListBucketResult/>")],
+    ids=["400", "405", "501", "what it holds"],
+)
+def test_a_server_of_another_house_that_does_not_know_these_settings_is_a_warning(answer: Answer) -> None:
+    with FakeBedrockVideo() as fake:
+        fake.settings = dict.fromkeys(fake.settings, answer)
+        (finding,) = outputs(films(fake.output))
+
+    assert finding.verdict is Verdict.WARNING
+    assert finding.found.endswith("versioning and object lock")
+
+
+def test_a_404_tells_of_a_lock_and_not_of_versions() -> None:
+    with FakeBedrockVideo() as fake:
+        fake.settings = dict.fromkeys(fake.settings, Answer(404, b"<Error/>"))
+        (finding,) = outputs(films(fake.output))
+
+    assert finding.verdict is Verdict.WARNING
+    assert finding.found.endswith("its versioning")
+
+
+def test_a_bucket_that_has_a_fault_is_not_taken_for_one_that_cannot_tell() -> None:
+    with FakeBedrockVideo() as fake:
+        fake.settings = dict.fromkeys(fake.settings, Answer(500, b"<Error/>"))
+        (finding,) = outputs(films(fake.output))
+
+    assert (finding.verdict, finding.found) == (Verdict.BROKEN, "cannot be used")
+
+
 def test_providers_that_keep_results_themselves_have_no_bucket() -> None:
     assert [*outputs({"openai": Account(key=SecretStr("x")), "comfyui": Account(key=SecretStr(""))})] == []
 

@@ -35,6 +35,6 @@ def _judged(check: str, place: OutputPlace) -> Finding:
         return warning(check, "versions were kept once: films deleted then may still be there", _ADVICE)
     hidden = [what for what, told in (("versioning", place.versions), ("object lock", place.lock)) if told is None]
     if hidden:
-        advice = "allow it s3:GetBucketVersioning and s3:GetBucketObjectLockConfiguration, or look yourself"
-        return warning(check, f"the credential is not shown its {' and '.join(hidden)}", advice)
+        advice = "allow the key s3:GetBucketVersioning and s3:GetBucketObjectLockConfiguration, or look yourself"
+        return warning(check, f"does not tell of its {' and '.join(hidden)}", advice)
     return ok(check, "nothing keeps what is deleted")
