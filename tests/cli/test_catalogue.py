@@ -98,6 +98,27 @@ def test_doctor_says_by_its_exit_code_that_a_promise_is_broken(dayfly: Run, tmp_
     assert "broken" in done.stdout
 
 
+def test_doctor_looks_at_everything_although_settings_of_providers_are_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DAYFLY_PROVIDER_OPNAI_KEY", "key-canary")
+    monkeypatch.setenv("DAYFLY_PROVIDER_REPLICATE_URL", "no address")
+
+    code = main(["doctor", "--json"])
+    told = capsys.readouterr()
+    main(["doctor"])
+    table = capsys.readouterr().out
+
+    findings = {finding["check"]: finding for finding in json.loads(told.out)}
+    assert code == ExitCode.BROKEN_PROMISE
+    assert {"home folder", "sandbox", "swap"} <= set(findings), "the others are shown all the same"
+    assert findings["providers"]["verdict"] == "broken"
+    assert "DAYFLY_PROVIDER_OPNAI_KEY is not a setting of a provider" in findings["providers"]["advice"]
+    assert "DAYFLY_PROVIDER_REPLICATE_URL is not a URL" in findings["providers"]["advice"]
+    assert findings["providers"]["advice"] in table, "in one line"
+    assert "canary" not in told.out + told.err + table
+
+
 def test_the_version_and_the_help_need_no_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == ExitCode.OK
     version = capsys.readouterr().out

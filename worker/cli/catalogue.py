@@ -8,9 +8,7 @@ from typing import Annotated
 
 import typer
 
-from providers import ProviderRegistry
 from storage import ObjectClass, RetentionPolicy, load_policies
-from worker.accounts import read_accounts
 from worker.cli._errors import ExitCode
 from worker.cli._output import Json, print_json, print_table
 from worker.doctor import Verdict, examine, lifecycle
@@ -76,7 +74,7 @@ def doctor(
         return ExitCode.OK
     if fix:
         lifecycle(settings, apply=True)
-    findings = examine(settings, read_accounts(ProviderRegistry.from_entry_points().names(), os.environ))
+    findings = examine(settings, os.environ)
     if as_json:
         print_json([finding.to_json() for finding in findings])
     else:

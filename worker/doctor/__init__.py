@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from providers import Account
 from worker.doctor._findings import Finding, Verdict
 from worker.doctor._machine import core_dumps, home_folder, sandbox_layers, swap
-from worker.doctor._providers import outputs
+from worker.doctor._providers import providers
 from worker.doctor._server import server, transport
 from worker.doctor._start import examine_machine, examine_servers
 from worker.doctor._stores import blobs, catalogue, figures, lifecycle, roots
@@ -26,12 +25,12 @@ from worker.settings import Settings
 __all__ = ["Finding", "Verdict", "examine", "examine_machine", "examine_servers", "lifecycle"]
 
 
-def examine(settings: Settings, accounts: Mapping[str, Account] | None = None) -> list[Finding]:
+def examine(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Finding]:
     """
     Look at everything; what cannot be looked at is a finding, too.
 
     Args:
-        accounts: Those at providers, where this process has their credentials.
+        environ: Where the accounts at providers stand, if this process has their credentials.
     """
     findings = [home_folder(settings)]
     try:
@@ -47,7 +46,7 @@ def examine(settings: Settings, accounts: Mapping[str, Account] | None = None) -
         *findings,
         *roots(settings),
         *blobs(settings),
-        *outputs(accounts or {}),
+        *providers(environ or {}),
         *sandbox_layers(settings),
         swap(),
         core_dumps(),

@@ -1,14 +1,26 @@
-"""The places of the operator's own where providers leave their results."""
+"""The accounts at providers, and the places of the operator's own where results are left."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from providers import Account, OutputPlace, ProviderError, ProviderRegistry, ProviderTools, Transport
-from worker.accounts import hosts_of
+from worker.accounts import hosts_of, read_accounts
 from worker.doctor._findings import Finding, broken, ok, warning
+from worker.errors import SettingsError
 
 _ADVICE = "use a bucket that never kept versions and has no object lock: what is deleted there must be gone"
+
+
+def providers(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Judge the accounts that the environment names."""
+    try:
+        accounts = read_accounts(ProviderRegistry.from_entry_points().names(), environ)
+    except SettingsError as error:
+        # A line each would break the table.
+        yield broken("providers", "the settings are wrong", " ".join(map(str, error.problems)))
+        return
+    yield from outputs(accounts)
 
 
 def outputs(accounts: Mapping[str, Account]) -> Iterator[Finding]:
