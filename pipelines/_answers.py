@@ -93,7 +93,7 @@ class Run:
         if code == -signal.SIGXFSZ:
             return Outcome.REFUSED, refused(RefusalCode.OUTPUT_TOO_LARGE)
         if code in (-signal.SIGABRT, -signal.SIGTRAP):
-            # GLib ends the process when it gets no memory; nothing else in the child aborts or traps.
+            # GLib ends the process so when it gets no memory, and hardly anything else does.
             return Outcome.MEMORY, refused(RefusalCode.TOO_MUCH_MEMORY)
         if code == -signal.SIGSYS:
             return Outcome.VIOLATION, self._ended("tried a forbidden system call", Outcome.VIOLATION)

@@ -14,21 +14,14 @@ from typing import NamedTuple
 
 Data = bytes | memoryview | mmap.mmap
 
-_SOI, _EOI, _SOS, _COM, _SOF0, _SOF1, _APP0, _APP14, _APP15, _TEM = (
-    0xD8,
-    0xD9,
-    0xDA,
-    0xFE,
-    0xC0,
-    0xC1,
-    0xE0,
-    0xEE,
-    0xEF,
-    0x01,
-)
+_SOI, _EOI, _SOS, _COM, _TEM = 0xD8, 0xD9, 0xDA, 0xFE, 0x01
+_SOF0, _SOF1 = 0xC0, 0xC1
+_APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
+_RESTARTS = range(0xD0, 0xD8)
+# Not a marker: compressed data, which the standard calls an entropy-coded segment.
+_CODED = 0x00
 # Real files have some dozens; a large profile or a multi-picture file some hundreds.
 _MOST_SEGMENTS = 20_000
-_RESTARTS = range(0xD0, 0xD8)
 _ADOBE_SEGMENT_BYTES = 14
 # Of a frame header, up to the number of its components.
 _FRAME_BYTES = 10
@@ -37,10 +30,6 @@ _XMP_NAME = b"http://ns.adobe.com/xap/1.0/\x00"
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 # In compressed data FF 00 is a byte, FF D0…D7 are restarts, FF FF is filling: everything else ends it.
 _END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-
-
-# Not a marker: compressed data, which the standard calls an entropy-coded segment.
-_CODED = 0x00
 
 
 class Segment(NamedTuple):
@@ -56,14 +45,17 @@ def segments(data: Data) -> Iterator[Segment]:
     Walk the segments from the start-of-image up to and including the end-of-image; what follows is not looked at.
 
     Stray bytes between two segments belong to none, as decoders have it. Ends early, without the end-of-image segment,
-    where the structure breaks off.
+    where the structure breaks off, and after more segments than any program writes: a million take seconds.
     """
     size = len(data)
     if size < 2 or data[0] != 0xFF or data[1] != _SOI:
         return
     yield Segment(_SOI, 0, 2)
     position = 2
-    while (marked := _MARKER.search(data, position)) is not None:
+    for _ in range(_MOST_SEGMENTS):
+        marked = _MARKER.search(data, position)
+        if marked is None:
+            return
         position = marked.start()
         marker = data[position + 1]
         if marker in _RESTARTS or marker == _TEM:
@@ -75,8 +67,9 @@ def segments(data: Data) -> Iterator[Segment]:
             return
         if position + 4 > size:
             return
-        end = position + 2 + (data[position + 2] << 8 | data[position + 3])
-        if end > size or end < position + 4:
+        # Decoders take a length that has not even room for itself for one that has, in a comment or a profile.
+        end = position + 2 + max(2, data[position + 2] << 8 | data[position + 3])
+        if end > size:
             return
         yield Segment(marker, position, end)
         position = end
@@ -91,8 +84,8 @@ def count_scans(data: Data, limit: int) -> int:
     """
     Return the number of scans, or `limit` + 1 as soon as there are more than `limit`.
 
-    A file of more segments than any program writes counts as such, too: walking a million empty ones takes seconds.
-    Where the first scan has all there is, decoders look for no other, and nor is it done here.
+    A file of more segments than any program writes counts as such, too. Where the first scan has all there is, decoders
+    look for no other, and nor is it done here.
     """
     scans = components = 0
     for number, segment in enumerate(segments(data)):
@@ -102,7 +95,7 @@ def count_scans(data: Data, limit: int) -> int:
             scans += 1
             if scans == 1 and data[segment.start + 4 : segment.start + 5] == bytes((components,)):
                 return 1
-        if scans > limit or number >= _MOST_SEGMENTS:
+        if scans > limit or number >= _MOST_SEGMENTS - 1:
             return limit + 1
     return scans
 

@@ -171,8 +171,8 @@ class _Master:
             for spec in specs
         )
         self._reading = reading
-        (only,) = specs if len(specs) == 1 else (None,)
-        self._read_once = isinstance(only, WidthRendition) and only.max_bytes is None
+        only = specs[0] if len(specs) == 1 else None
+        self._read_once = isinstance(only, WidthRendition) and only.max_bytes is None and not only.watermark
         self._whole: pyvips.Image | None = None
         self._reduced: dict[int, pyvips.Image] = {}
 

@@ -22,8 +22,9 @@ class MissingLibrary(Exception):  # noqa: N818  It carries an answer, not a faul
     """Stop the run; an optional library this program needs is not installed."""
 
 
-# The words of libvips, libjpeg, libpng and GLib. A thread needs memory for its stack; nothing else bounds their number.
-_NO_MEMORY = ("out of memory", "insufficient memory", "error creating thread")
+# The words of libvips, libjpeg, libpng, libheif and GLib. A thread needs memory for its stack; nothing else bounds
+# their number.
+_NO_MEMORY = ("out of memory", "insufficient memory", "memory allocation", "error creating thread")
 
 
 def means_no_memory(said: str) -> bool:

@@ -9,7 +9,7 @@ import time
 
 from metrics.instruments import ZYGOTE_RESTARTS
 from pipelines._outcomes import Outcome
-from pipelines._zygote_process import ZygoteProcess, spawn_zygote
+from pipelines._zygote_process import ZygoteProcess, not_started, spawn_zygote
 from pipelines.errors import SandboxError, SandboxUnavailableError
 
 _READY_SECONDS = 60.0
@@ -91,7 +91,7 @@ class Supervisor:
         while not self._closed.is_set():
             born = time.monotonic()
             try:
-                zygote = self._spawn()
+                zygote, pidfd = self._spawn()
             except SandboxUnavailableError as failure:
                 with self._changed:
                     self._failure = failure
@@ -102,7 +102,8 @@ class Supervisor:
             with self._changed:
                 self._zygote, self._failure = zygote, None
                 self._changed.notify_all()
-            self._wait_for_death(zygote)
+            _poll([pidfd, self._wake_reader], None)
+            os.close(pidfd)
             with self._changed:
                 self._zygote = None
             zygote.kill()
@@ -114,7 +115,8 @@ class Supervisor:
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2 or 0.1) if short else 0.0
             self._wait_for_close(pause)
 
-    def _spawn(self) -> ZygoteProcess:
+    def _spawn(self) -> tuple[ZygoteProcess, int]:
+        """Start a zygote and return it with a descriptor that tells of its death."""
         zygote = spawn_zygote(self._entry)
         if self._strict and zygote.missing:
             zygote.kill()
@@ -124,14 +126,11 @@ class Supervisor:
                 f"the sandbox's {layer} layer is missing: {problem}. "
                 "Provide it, or accept a weaker sandbox with DAYFLY_SANDBOX=relaxed.",
             )
-        return zygote
-
-    def _wait_for_death(self, zygote: ZygoteProcess) -> None:
-        pidfd = os.pidfd_open(zygote.process.pid)
         try:
-            _poll([pidfd, self._wake_reader], None)
-        finally:
-            os.close(pidfd)
+            return zygote, os.pidfd_open(zygote.process.pid)
+        except OSError as error:
+            zygote.kill()
+            raise not_started(error) from error
 
     def _wait_for_close(self, seconds: float) -> bool:
         return _poll([self._wake_reader], seconds)

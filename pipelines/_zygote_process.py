@@ -72,7 +72,10 @@ def spawn_zygote(entry: str = DEFAULT_ENTRY) -> ZygoteProcess:
     Raises:
         SandboxUnavailableError: It could not be started, or is not single-threaded after its imports.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise not_started(error) from error
     home = str(Path(__file__).resolve().parent.parent)
     # Relative folders too, as they are now: the zygote's own current folder is the root.
     path = [*(os.path.abspath(folder) for folder in sys.path), home]
@@ -89,7 +92,7 @@ def spawn_zygote(entry: str = DEFAULT_ENTRY) -> ZygoteProcess:
         )
     except OSError as error:
         ours.close()
-        raise SandboxUnavailableError("zygote", f"the sandbox's zygote cannot be started: {error.strerror}") from error
+        raise not_started(error) from error
     finally:
         theirs.close()
     try:
@@ -99,6 +102,11 @@ def spawn_zygote(entry: str = DEFAULT_ENTRY) -> ZygoteProcess:
         process.kill()
         process.wait()
         raise
+
+
+def not_started(error: OSError) -> SandboxUnavailableError:
+    """Return what to raise when the system refuses what a zygote needs, such as another descriptor."""
+    return SandboxUnavailableError("zygote", f"the sandbox's zygote cannot be started: {error.strerror}")
 
 
 def _hear_hello(control: socket.socket) -> dict[str, str]:

@@ -66,8 +66,9 @@ class Sandbox:
     """
     A zygote and the children it forks, and from the first cut-out on a second one for those.
 
-    The zygote is exec'd with an environment and descriptors of its own, so nothing the worker knows is in its memory;
-    start it all the same before the worker holds keys, so that no mistake can change that.
+    A zygote is exec'd with an environment and descriptors of its own, so nothing the worker knows is in its memory;
+    start the sandbox all the same before the worker holds keys, so that no mistake can change that for uploads. The
+    second zygote's children see only pixels that a child of the first has made.
     """
 
     def __init__(
@@ -309,8 +310,7 @@ class Sandbox:
         )
         report, payload = new_memfd("dayfly-report"), new_memfd("dayfly-payload")
         try:
-            with self._slots:
-                ending = self._ask(order, source.fd, report, payload)
+            ending = self._ask(order, source.fd, report, payload)
             # The child is gone, and with it every other way to write: from here on nothing can change.
             try:
                 seal_memfd(report)
@@ -329,24 +329,30 @@ class Sandbox:
         supervisor = self._supervisor
         if order.program == Operation.CUT_OUT:
             supervisor = self._cutter
+            # Before a slot is taken, which others could not use for as long as the zygote needs to start.
             supervisor.start()
-        zygote = supervisor.current()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours:
-            try:
-                with theirs:
-                    socket.send_fds(zygote.control, [order.to_bytes()], [theirs.fileno(), source, report, payload])
-                ours.settimeout(order.bounds.wall_seconds + _GRACE_SECONDS)
-                message = ours.recv(_ENDING_BYTES)
-            except OSError:
-                message = b""
-        if not message:
-            # If it lives, it does not keep its clocks or its word. Only after its death is another one started.
-            zygote.process.kill()
-            supervisor.forget(zygote)
-            raise SandboxError(
-                f"the sandbox's zygote ended during {order.program}; it is restarted, and the work can be tried again",
-                outcome=Outcome.LOST,
-                retryable=True,
-            )
-        return Ending.from_bytes(message)
+        with self._slots:
+            return _ask(supervisor, order, source, report, payload)
+
+
+def _ask(supervisor: Supervisor, order: Order, source: int, report: int, payload: int) -> Ending:
+    zygote = supervisor.current()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        try:
+            with theirs:
+                socket.send_fds(zygote.control, [order.to_bytes()], [theirs.fileno(), source, report, payload])
+            ours.settimeout(order.bounds.wall_seconds + _GRACE_SECONDS)
+            message = ours.recv(_ENDING_BYTES)
+        except OSError:
+            message = b""
+    if not message:
+        # If it lives, it does not keep its clocks or its word. Only after its death is another one started.
+        zygote.process.kill()
+        supervisor.forget(zygote)
+        raise SandboxError(
+            f"the sandbox's zygote ended during {order.program}; it is restarted, and the work can be tried again",
+            outcome=Outcome.LOST,
+            retryable=True,
+        )
+    return Ending.from_bytes(message)

@@ -27,6 +27,8 @@ from pipelines.steps.colour import to_srgb
 from pipelines.steps.orient import upright
 
 Data = bytes | memoryview | mmap.mmap
+# Orientation, width, height and how they bind: what `_load_lazily` needs beside the file.
+_Way = tuple[int, int | None, int | None, str]
 
 # libvips' own decoder per format: none is ever chosen by what the bytes ask for.
 _LOADERS = {
@@ -100,19 +102,21 @@ def broken(data: Data, kind: str, said: str = "") -> Refusal:
 
 
 @contextmanager
-def decoding(data: Data, kind: str) -> Iterator[list[str]]:
+def decoding(data: Data, kind: str, *, forgiving: bool = True) -> Iterator[list[str]]:
     """
     Turn a decoder's error into a refusal, and its message into nothing: it may quote the file.
 
-    Yields the list of the harmless complaints, which is empty until the end.
+    Pixels must be evaluated by the last operation of the block, or in a block of their own: pyvips empties libvips'
+    error buffer whenever it looks up an operation. Yields a list that holds, after the block, what the decoder
+    complained of and is harmless; nothing is unless `forgiving`.
 
     Raises:
-        Refusal: The file is truncated or damaged, or a TIFF of a kind that is not read.
+        Refusal: The file is truncated or damaged, a TIFF of a kind that is not read, or there was no memory.
     """
     pyvips.vips_lib.vips_error_clear()
-    harmless: list[str] = []
+    complaints: list[str] = []
     try:
-        yield harmless
+        yield complaints
     except PermissionError:
         # The sandbox said no to our own code, such as a late import; the file has nothing to do with that.
         raise
@@ -128,11 +132,16 @@ def decoding(data: Data, kind: str) -> Iterator[list[str]]:
         Image.DecompressionBombError,
     ) as error:
         raise broken(data, kind, str(error)) from error
+    complaints += _complaints(data, kind, forgiving=forgiving)
+
+
+def _complaints(data: Data, kind: str, *, forgiving: bool) -> list[str]:
     # libvips leaves a tile that it cannot decode black, libjpeg the rest of a scan grey, and both call it a success.
-    said = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace")
-    harmless += said.splitlines()
-    if not all(_HARMLESS.search(line) for line in harmless):
+    said: str = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode("utf-8", "replace")
+    lines = said.splitlines()
+    if not all(forgiving and _HARMLESS.search(line) for line in lines):
         raise broken(data, kind, said)
+    return lines
 
 
 def open_sequential(data: Data, kind: str) -> pyvips.Image:
@@ -178,13 +187,35 @@ def reading(
     Raises:
         Refusal: The file is truncated or damaged.
     """
-    with decoding(data, kind) as harmless:
-        yield _load_lazily(data, kind, orientation, width, height, "force" if exact else "down")
-    if harmless and kind == "jpeg":
+    way = orientation, width, height, "force" if exact else "down"
+    with decoding(data, kind) as opening:
+        image, complaints = _load_lazily(data, kind, *way)
+    pyvips.vips_lib.vips_error_clear()
+    try:
+        yield image
+    except pyvips.Error as error:
+        # Whoever reads it, such as an encoder, may be at fault as well. Without memory it is neither.
+        if not means_no_memory(str(error)):
+            _check(data, kind, way, forgiving=True)
+        raise
+    complaints = opening + complaints + _complaints(data, kind, forgiving=True)
+    if complaints and kind == "jpeg":
         # libjpeg says only the first of its complaints. With its cause put right, one that is not harmless comes up.
-        tidy = _jpeg.tidied(data)
-        with decoding(tidy, kind):
-            open_sequential(tidy, kind).avg()
+        _check(_jpeg.tidied(data), kind, way, forgiving=False)
+
+
+def _check(data: Data, kind: str, way: _Way, *, forgiving: bool) -> None:
+    """
+    Decode for nothing but the decoder's complaints.
+
+    Raises:
+        Refusal: As `decoding`.
+    """
+    with decoding(data, kind, forgiving=forgiving):
+        image, complaints = _load_lazily(data, kind, *way)
+        image.avg()
+    if complaints and not forgiving:
+        raise broken(data, kind)
 
 
 def load(
@@ -234,25 +265,24 @@ def load_from_pixels(data: Data, width: int, height: int, bands: int) -> pyvips.
 
 def _load_lazily(
     data: Data, kind: str, orientation: int, width: int | None, height: int | None, size: str
-) -> pyvips.Image:
+) -> tuple[pyvips.Image, list[str]]:
+    """Return the picture, and the harmless complaints of what had to be decoded for it already."""
+    complaints: list[str] = []
     if kind in BY_PILLOW:
-        image = _pillow_pixels(data, kind)
-        image = upright(image, orientation)
+        image = upright(_pillow_pixels(data, kind), orientation)
         if width is not None or height is not None:
             image = image.thumbnail_image(width or ANY_SIDE, height=height or ANY_SIDE, size=size, no_rotate=True)
-        return to_srgb(image)
-    if width is not None or height is not None:
+        return to_srgb(image), complaints
+    if width is None and height is None:
+        image = open_sequential(data, kind)
+    else:
         box = (width or ANY_SIDE, height or ANY_SIDE)
-        wide, high = box if orientation < 5 else box[::-1]
-        image = _within(data, kind, wide, high, size)
-        # Turned afterwards: libvips does not know of every place for an orientation.
-        if orientation != 1:
-            image = image.copy_memory()
-        return to_srgb(upright(image, orientation))
-    image = open_sequential(data, kind)
+        image = _within(data, kind, *(box if orientation < 5 else box[::-1]), size)
     if orientation != 1:
-        image = image.copy_memory()
-    return to_srgb(upright(image, orientation))
+        # Turned afterwards: libvips does not know of every place for an orientation, and needs all of it to turn.
+        with decoding(data, kind) as complaints:
+            image = image.copy_memory()
+    return to_srgb(upright(image, orientation)), complaints
 
 
 def _within(data: Data, kind: str, width: int, height: int, size: str) -> pyvips.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -12,7 +13,9 @@ import pytest
 import pyvips
 from PIL import Image
 
-from pipelines import Encoded, Limits, RefusalCode, Refused, Sandbox, load_recipes
+from pipelines import Encoded, Limits, Recipe, RefusalCode, Refused, Sandbox, load_recipes
+from pipelines._refusal import Refusal
+from pipelines.steps import decode
 from tests import photos
 from tests.pipelines.pictures import decoded, difference, prepared_array
 
@@ -21,8 +24,9 @@ PHOTO = photos.picture(300, 300, seed=3, detail=4)
 JPEG = photos.jpeg(400, 300)
 
 
-def tiff(*, tiled: bool, compression: str = "deflate", pixel_format: str = "uchar") -> bytes:
-    picture = pyvips.Image.new_from_array(np.asarray(PHOTO)).cast(pixel_format)
+def tiff(*, tiled: bool, compression: str = "deflate", pixel_format: str = "uchar", orientation: int = 1) -> bytes:
+    picture = pyvips.Image.new_from_array(np.asarray(PHOTO)).cast(pixel_format).copy()
+    picture.set_type(pyvips.GValue.gint_type, "orientation", orientation)
     return bytes(picture.tiffsave_buffer(compression=compression, tile=tiled, tile_width=64, tile_height=64))
 
 
@@ -62,6 +66,26 @@ def data_left_before_a_restart(jpeg: bytes) -> bytes:
     return jpeg[:at] + b"\x2a\x2a\x2a" + jpeg[at:]
 
 
+def no_restarts(jpeg: bytes) -> bytes:
+    """Return the JPEG with a promise of restarts that it does not keep; a decoder fills with grey what it misses."""
+    at = jpeg.index(b"\xff\xda")
+    return jpeg[:at] + b"\xff\xdd\x00\x04\x00\x14" + jpeg[at:]
+
+
+def wrong_restart(jpeg: bytes) -> bytes:
+    """Return the JPEG with one bit of its last restart flipped."""
+    at = max(jpeg.rindex(bytes((0xFF, marker))) for marker in range(0xD0, 0xD8))
+    return jpeg[: at + 1] + bytes((jpeg[at + 1] ^ 1,)) + jpeg[at + 2 :]
+
+
+def turned(jpeg: bytes, orientation: int) -> bytes:
+    """Return the JPEG with nothing but an orientation in its EXIF."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    body = exif.tobytes()
+    return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
+
+
 def ended_early(jpeg: bytes) -> bytes:
     """Return the JPEG with half of its compressed data, and a proper end."""
     return jpeg[: len(jpeg) * 3 // 5] + b"\xff\xd9"
@@ -96,6 +120,11 @@ REFUSED = {
         data_left_before_a_restart(photos.encode(PHOTO, "JPEG", restart_marker_blocks=20)),
         RefusalCode.DAMAGED,
     ),
+    "a JPEG without its restarts": (no_restarts(JPEG), RefusalCode.DAMAGED),
+    "a JPEG with a wrong restart": (
+        wrong_restart(photos.encode(PHOTO, "JPEG", restart_marker_blocks=20)),
+        RefusalCode.DAMAGED,
+    ),
     "a TIFF compressed with LZMA": (unusual(compression="lzma"), RefusalCode.FORMAT_NOT_SUPPORTED),
     "a TIFF compressed with Zstandard": (unusual(compression="zstd"), RefusalCode.FORMAT_NOT_SUPPORTED),
     "a TIFF of signed numbers": (tiff(tiled=False, pixel_format="char"), RefusalCode.FORMAT_NOT_SUPPORTED),
@@ -128,6 +157,46 @@ def test_it_is_refused_also_where_the_picture_is_written_while_it_is_decoded(
         sandbox.prepare(source, max_side=None, encoding=encoding, limits=limits)
 
     assert refused.value.code is code
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_damage_is_seen_however_the_photo_is_turned_and_whatever_is_made_of_it(
+    orientation: int, sandbox: Sandbox, limits: Limits
+) -> None:
+    damaged = [
+        turned(ended_early(JPEG), orientation),
+        turned(ended_early(junk_before_a_segment(JPEG)), orientation),
+        wounded(tiff(tiled=True, orientation=orientation), 0.5),
+    ]
+    mark = {"png": base64.b64encode(photos.encode(Image.new("RGBA", (20, 8), "red"), "PNG")).decode()}
+    width = {"name": "one", "fit": "width", "width": 200, "format": "jpeg"}
+    recipes = [
+        Recipe.model_validate({"name": "made", "title": "Made", "watermark": mark, "renditions": renditions})
+        for renditions in (
+            [width],
+            [{**width, "sharpen": True}],
+            [{**width, "watermark": True}],
+            [{**width, "format": "webp", "sharpen": True, "watermark": True}],
+            [{**width, "name": "box", "fit": "box", "height": 200, "mode": "pad"}],
+        )
+    ]
+    for photo in damaged:
+        for recipe in [*recipes, load_recipes()["web-set"], load_recipes()["original-clean"]]:
+            with Encoded.from_bytes(photo) as source, pytest.raises(Refused) as refused:
+                sandbox.render(source, recipe, limits)
+            assert refused.value.code is RefusalCode.DAMAGED
+        with Encoded.from_bytes(photo) as source, pytest.raises(Refused) as refused:
+            sandbox.prepare(source, max_side=None, encoding="pixels", limits=limits)
+        assert refused.value.code is RefusalCode.DAMAGED
+
+
+def test_what_goes_wrong_where_a_picture_is_used_is_not_called_the_photos_fault() -> None:
+    with pytest.raises(ZeroDivisionError), decode.reading(JPEG, "jpeg", 1):
+        _ = 1 / 0
+    with pytest.raises(pyvips.Error), decode.reading(JPEG, "jpeg", 1) as image:
+        image.crop(0, 0, 10_000, 10_000)
+    with pytest.raises(Refusal), decode.reading(ended_early(JPEG), "jpeg", 1) as image:
+        image.crop(0, 0, 10_000, 10_000)
 
 
 @pytest.mark.parametrize("tiled", [True, False])

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -232,7 +234,11 @@ def cut_one(sandbox: Sandbox) -> None:
 
 
 def own_children() -> set[int]:
-    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # A thread may end meanwhile.
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return found
 
 
 def mapped_mib(pid: int) -> float:
@@ -270,6 +276,39 @@ def test_a_zygote_for_cut_outs_that_dies_is_replaced(own: Callable[..., Sandbox]
     cut_one(sandbox)
     (another,) = own_children() - before - {sandbox.zygote_pid}
     assert another != cutting
+
+
+def test_photos_are_looked_at_while_the_zygote_for_cut_outs_starts(own: Callable[..., Sandbox]) -> None:
+    sandbox = own(concurrency=1, _cut_out_entry="tests.pipelines.without_words:main")
+
+    with ThreadPoolExecutor() as threads, Encoded.from_bytes(photos.jpeg(64, 48)) as source:
+        cutting = threads.submit(cut_one, sandbox)
+        assert threads.submit(sandbox.probe, source, Limits()).result(timeout=3).width == 64
+        assert not cutting.done()
+        with pytest.raises(SandboxUnavailableError, match="ended while it was starting"):
+            cutting.result()
+
+
+def test_a_zygote_that_no_descriptor_was_left_for_is_started_later(own: Callable[..., Sandbox]) -> None:
+    sandbox = own()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    photo = photos.product_photo("mug", seed=1)
+    with Pixels.from_bytes(photo.rgb.tobytes(), photo.rgb.shape[1], photo.rgb.shape[0], 3) as source:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (source.fd + 3, hard))
+            # Room for the two files of the answer, and none for a zygote.
+            with pytest.raises(SandboxUnavailableError, match="cannot be started"):
+                sandbox.cut_out(source, Limits())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with suppress(SandboxUnavailableError):
+            cut_one(sandbox)
+            return
+        time.sleep(0.2)
+    pytest.fail("the sandbox did not try again")
 
 
 def test_without_opencv_cutting_out_says_what_to_install(own: Callable[..., Sandbox]) -> None:

@@ -98,9 +98,21 @@ def test_stray_bytes_hide_no_scan() -> None:
     assert count_scans(bomb[:at] + b"\x00\x01" + bomb[at:], 100) == 101
 
 
+@pytest.mark.parametrize("length", [0, 1])
+@pytest.mark.parametrize("marker", [0xFE, 0xE5])
+def test_a_length_with_no_room_for_itself_hides_no_scan(marker: int, length: int) -> None:
+    short = bytes((0xFF, marker, 0, length))
+    bomb = photos.many_scans_jpeg(64, 48)
+
+    assert decoded(bomb[:2] + short + bomb[2:]).size == (64, 48)
+    assert count_scans(bomb[:2] + short + bomb[2:], 100) == 101
+    assert is_complete(bomb[:2] + short + bomb[2:])
+
+
 def test_a_million_empty_segments_are_not_walked() -> None:
     assert count_scans(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 30_000, 5) == 6
     assert count_scans(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 300, 5) == 0
+    assert len(list(segments(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 30_000))) == 20_001
 
 
 def test_the_many_scans_bomb_is_a_valid_jpeg_and_so_worth_refusing() -> None:
