@@ -27,6 +27,11 @@ class MissingLibrary(Exception):  # noqa: N818  It carries an answer, not a faul
 _NO_MEMORY = ("out of memory", "insufficient memory", "memory allocation", "error creating thread")
 
 
+# What libvips' reader of GIF says beside it where a frame is at fault.
+_NOT_MEMORY = "bad image dimensions"
+
+
 def means_no_memory(said: str) -> bool:
     """Say whether the error of a library says that it got no memory."""
-    return any(words in said.lower() for words in _NO_MEMORY)
+    said = said.lower()
+    return any(words in said for words in _NO_MEMORY) and _NOT_MEMORY not in said

@@ -199,6 +199,21 @@ def test_what_goes_wrong_where_a_picture_is_used_is_not_called_the_photos_fault(
         image.crop(0, 0, 10_000, 10_000)
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("VipsJpeg: Insufficient memory (case 4)", RefusalCode.TOO_MUCH_MEMORY),
+        ("vips_tracked: out of memory -- size == 68MB", RefusalCode.TOO_MUCH_MEMORY),
+        ("glib: Error creating thread: Resource temporarily unavailable", RefusalCode.TOO_MUCH_MEMORY),
+        ("gifload: bad image dimensions\ngifload_buffer: Out of memory", RefusalCode.DAMAGED),
+    ],
+)
+def test_what_decoders_say_of_memory_is_told_from_what_they_say_of_a_file(said: str, code: RefusalCode) -> None:
+    whole = photos.encode(photos.picture(16, 16), "GIF")
+
+    assert decode.broken(whole, "gif", said).code is code
+
+
 @pytest.mark.parametrize("tiled", [True, False])
 def test_the_same_tiff_without_a_wound_is_read(tiled: bool, sandbox: Sandbox, limits: Limits) -> None:
     ours = prepared_array(sandbox, tiff(tiled=tiled), limits)
