@@ -185,7 +185,8 @@ def reading(
     It is decoded while it is read, and never there as a whole. Only when the block ends without an error was it right.
 
     Raises:
-        Refusal: The file is truncated or damaged.
+        Refusal: As `decoding`.
+        pyvips.Error: Whoever read it failed, or had no memory; the file is not at fault.
     """
     way = orientation, width, height, "force" if exact else "down"
     with decoding(data, kind) as opening:
@@ -233,7 +234,8 @@ def load(
     With `exact` it becomes just that size, which must be the picture's own shape but for rounding.
 
     Raises:
-        Refusal: The file is truncated or damaged.
+        Refusal: As `decoding`.
+        pyvips.Error: There was no memory.
     """
     with reading(data, kind, orientation, width=width, height=height, exact=exact) as image:
         # So that several renditions can start from it.

@@ -304,5 +304,10 @@ def test_a_photo_that_is_read_once_is_never_there_as_a_whole(sandbox: Sandbox) -
 
 @pytest.mark.parametrize("mib", [64, 76, 124, 136])
 def test_a_photo_that_there_is_no_memory_for_is_not_called_damaged(mib: int, sandbox: Sandbox) -> None:
-    with Encoded.from_bytes(photos.jpeg(6000, 4000)) as source, pytest.raises(Refused, match="needs more memory"):
-        sandbox.render(source, RECIPES["original-clean"], Limits(memory_bytes=mib << 20))
+    # The one is decoded before it is encoded, the other meanwhile: the libraries run out of memory in other places.
+    whole = {"name": "whole", "fit": "width", "width": 6000, "format": "jpeg"}
+    once = Recipe.model_validate({"name": "once", "title": "Once", "renditions": [whole]})
+
+    for recipe in (RECIPES["original-clean"], once):
+        with Encoded.from_bytes(photos.jpeg(6000, 4000)) as source, pytest.raises(Refused, match="needs more memory"):
+            sandbox.render(source, recipe, Limits(memory_bytes=mib << 20))

@@ -280,9 +280,14 @@ def test_a_zygote_for_cut_outs_that_dies_is_replaced(own: Callable[..., Sandbox]
 
 def test_photos_are_looked_at_while_the_zygote_for_cut_outs_starts(own: Callable[..., Sandbox]) -> None:
     sandbox = own(concurrency=1, _cut_out_entry="tests.pipelines.without_words:main")
+    before = own_children()
 
     with ThreadPoolExecutor() as threads, Encoded.from_bytes(photos.jpeg(64, 48)) as source:
         cutting = threads.submit(cut_one, sandbox)
+        deadline = time.monotonic() + 20
+        while own_children() <= before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         assert threads.submit(sandbox.probe, source, Limits()).result(timeout=3).width == 64
         assert not cutting.done()
         with pytest.raises(SandboxUnavailableError, match="ended while it was starting"):
